@@ -1,0 +1,291 @@
+/**
+ * Layout of the control memory: the only home of offsets, sizes, bit fields, states and codes.
+ *
+ * Owns:        the address plan. Every region starts at a constant address, so no kernel has to
+ *              load a base; what a small pool does not use is never touched and costs nothing.
+ * Threads:     read by all of them; the numbers never change while a pool lives.
+ * Source:      exported by the module; the build writes the TypeScript copy out of the compiled
+ *              module, and every thread compares both when it attaches.
+ *
+ *   0           header, one cache line for each group of fields
+ *   4 KiB       locks, one cache line each: shards, replacement, commit
+ *   64 KiB      thread slots, 512 bytes each
+ *   128 KiB     descriptors A (64 bytes a frame): what readers only read
+ *   + 4 MiB     descriptors B (64 bytes a frame): what is written with read-modify-write
+ *   + 4 MiB     page table: bucket heads, u32
+ *   + 512 KiB   prefetch ring
+ *   + 64 KiB    ghost table: ids that were evicted lately
+ *   + 512 KiB   hold table: for each thread slot and frame the pins and shared latches it has
+ *   + 60 MiB    slot bitmap, then the mapping; sized when the pool is opened
+ */
+
+/** Raised with every change of an offset, a bit or the meaning of a code. */
+export const ABI_VERSION: u32 = 1;
+export const MAGIC: u32 = 0x57_45_49_52; // "WEIR"
+
+export const FRAMES_MAX: u32 = 65536;
+export const SLOTS_MAX: u32 = 120;
+export const SHARDS_MAX: u32 = 64;
+export const LINE: u32 = 64;
+
+// --- header ---------------------------------------------------------------------------------
+
+export const H_MAGIC: u32 = 0;
+export const H_ABI: u32 = 4;
+export const H_FRAMES: u32 = 8;
+export const H_BLOB_BYTES: u32 = 12;
+/** 64 - log2(bucket count): the shift that turns a hashed id into its bucket. */
+export const H_BUCKET_SHIFT: u32 = 16;
+/** Shard count - 1. */
+export const H_SHARD_MASK: u32 = 20;
+/** Mapping capacity - 1; the capacity is a power of two. */
+export const H_MAP_MASK: u32 = 24;
+export const H_MAP_BASE: u32 = 28;
+/** Store slots that the bitmap can name. */
+export const H_STORE_SLOTS: u32 = 32;
+/** Buckets of the ghost table: a quarter of the frames, at least 1. */
+export const H_GHOST_BUCKETS: u32 = 36;
+/** Frames that the small queue may fill before victims are taken from it. */
+export const H_SMALL_TARGET: u32 = 40;
+
+/** Thread slot + 1 of the opener: with it die the store's lock and the services. */
+export const H_OPENER: u32 = 44;
+
+/** One of STATUS_*; anything but STATUS_OPEN stops every operation. Own line: read on each hit. */
+export const H_STATUS: u32 = 64;
+/** Threads that are parked until some frame can be evicted; read on each last unpin. */
+export const H_FRAME_WAITERS: u32 = 68;
+
+/** Bumped and notified when a frame may have become evictable. */
+export const H_FRAME_WAKE: u32 = 128;
+/** Bumped and notified when the opener has something to look at: poison, a loader to start. */
+export const H_DOORBELL: u32 = 132;
+/** u64: the next id that `allocate` hands out. */
+export const H_NEXT_ID: u32 = 192;
+/** u64: first id that is not covered by the lease in the manifest. */
+export const H_LEASE_END: u32 = 200;
+
+// Replacement, guarded by the replacement lock. Frame references are index + 1, 0 is none.
+export const H_FREE_HEAD: u32 = 256;
+export const H_FREE_COUNT: u32 = 260;
+/** Two lists, QUEUE_SMALL and QUEUE_MAIN, each with head, tail and count. */
+export const H_QUEUES: u32 = 272;
+export const QUEUE_BYTES: u32 = 16;
+export const Q_HEAD: u32 = 0;
+export const Q_TAIL: u32 = 4;
+export const Q_COUNT: u32 = 8;
+export const QUEUE_SMALL: u32 = 1;
+export const QUEUE_MAIN: u32 = 2;
+
+// Mapping and store slots, written under the commit lock.
+/** Seqlock of the mapping: odd while a commit is being published. */
+export const H_MAP_VERSION: u32 = 320;
+export const H_MAP_COUNT: u32 = 324;
+/** First store slot that has never been used: the data file ends here. */
+export const H_SLOT_END: u32 = 328;
+export const H_SLOT_HINT: u32 = 332;
+export const H_SLOTS_USED: u32 = 336;
+/** u64: number of the last committed manifest record. */
+export const H_COMMIT_NUMBER: u32 = 352;
+/** u64: epoch that the opener wrote when it took the directory. */
+export const H_EPOCH: u32 = 360;
+
+// Prefetch ring, producers under the prefetch lock, one consumer.
+export const H_PREFETCH_HEAD: u32 = 384;
+export const H_PREFETCH_TAIL: u32 = 388;
+export const H_PREFETCH_WAKE: u32 = 392;
+/** Thread slot + 1 of the loader thread, 0 while none runs. */
+export const H_LOADER: u32 = 396;
+
+// Cause of the poison: code, then UTF-8 text, written once by the thread that set the status.
+export const H_POISON_CODE: u32 = 448;
+export const H_POISON_BYTES: u32 = 452;
+export const H_POISON_TEXT: u32 = 512;
+export const POISON_TEXT_MAX: u32 = 512;
+
+export const STATUS_OPEN: u32 = 0;
+export const STATUS_OPENING: u32 = 1;
+export const STATUS_CLOSING: u32 = 2;
+export const STATUS_CLOSED: u32 = 3;
+export const STATUS_POISONED: u32 = 4;
+
+// --- locks ----------------------------------------------------------------------------------
+
+/** Lock word: holder's slot + 1 in the low half, LOCK_WAITED when somebody parks. */
+export const LOCKS: u32 = 4096;
+export const LOCK_WAITED: u32 = 0x8000_0000;
+export const LOCK_REPLACEMENT: u32 = LOCKS + SHARDS_MAX * LINE;
+export const LOCK_COMMIT: u32 = LOCK_REPLACEMENT + LINE;
+export const LOCK_PREFETCH: u32 = LOCK_COMMIT + LINE;
+export const LOCKS_END: u32 = LOCK_PREFETCH + LINE;
+
+// --- thread slots ---------------------------------------------------------------------------
+
+export const SLOTS: u32 = 65536;
+export const SLOT_BYTES: u32 = 512;
+/**
+ * generation << 8 | SLOT_*. The generation moves each time the slot is given up, so that nobody
+ * reaps a new thread for an old one's death.
+ */
+export const S_STATE: u32 = 0;
+/** Linux task id and start time (clock ticks since boot); 0 where the platform has none. */
+export const S_TID: u32 = 8;
+/** `threadId` of node:worker_threads, for the exit event. */
+export const S_NODE_THREAD: u32 = 12;
+export const S_START_TIME: u32 = 16;
+/** Slot + 1 of the thread that is giving back what this one held. */
+export const S_REAPER: u32 = 24;
+
+/** Frame + 1 whose hold count is being changed; not 0 after death means: cannot be decided. */
+export const S_INTENT: u32 = 64;
+/** Frame + 1 on which this thread is registered as a waiter. */
+export const S_WAITING_ON: u32 = 68;
+/** Latches (shared and exclusive) that this thread holds now. */
+export const S_LATCHES: u32 = 72;
+/** Not 0 while this thread is registered as waiting for any frame. */
+export const S_WAITING_FRAME: u32 = 76;
+/** Store slot + 1 that this thread is reading: such a slot is not handed out for writing. */
+export const S_READING: u32 = 80;
+/** f64 results of kernels that return more than one number. */
+export const S_OUT: u32 = 96;
+
+/** u64 counters, written only by the owner of the slot. */
+export const S_HITS: u32 = 128;
+export const S_MISSES: u32 = 136;
+export const S_RESTARTS: u32 = 144;
+export const S_FALLBACKS: u32 = 152;
+export const S_EVICTIONS: u32 = 160;
+export const S_LOADS: u32 = 168;
+export const S_LOAD_FAILURES: u32 = 176;
+export const S_PARKS: u32 = 184;
+
+/** u32: prefetched ids of this thread that the loader has dealt with. */
+export const S_PREFETCHED: u32 = 192;
+
+export const SLOT_FREE: u32 = 0;
+export const SLOT_CLAIMED: u32 = 1;
+export const SLOT_ATTACHED: u32 = 2;
+export const SLOT_REAPING: u32 = 3;
+export const SLOT_STATE_MASK: u32 = 0xff;
+export const SLOT_GENERATION: u32 = 0x100;
+
+// --- frame descriptors ----------------------------------------------------------------------
+
+export const DESC_A: u32 = 131072;
+export const DESC_SHIFT: u32 = 6;
+/**
+ * u64 latch word:  version << 12 | owner slot + 1 << 4 | flags.
+ *
+ * LATCH_X  the owner may write the bytes
+ * LATCH_P  the owner waits for the shared holders to leave; nobody may join them
+ * LATCH_E  the frame is changing its blob (free, loading, evicting): it cannot be pinned
+ * LATCH_G  the blob was deleted while it was pinned: GONE for whoever still has a pin
+ */
+export const A_WORD: u32 = 0;
+export const A_ID: u32 = 8;
+/** Next frame + 1 in the bucket's chain. */
+export const A_NEXT: u32 = 16;
+/** One of FRAME_*: says what a set LATCH_E or LATCH_X is about. */
+export const A_STATE: u32 = 20;
+/** Hits since the replacement last looked, at most RECENCY_MAX. */
+export const A_RECENCY: u32 = 24;
+/** The queue that the frame is in, 0 for none. */
+export const A_QUEUE: u32 = 28;
+export const RECENCY_MAX: u32 = 2;
+
+export const LATCH_X: u64 = 1;
+export const LATCH_P: u64 = 2;
+export const LATCH_E: u64 = 4;
+export const LATCH_G: u64 = 8;
+export const LATCH_FLAGS: u64 = 15;
+export const OWNER_SHIFT: u32 = 4;
+export const OWNER_MASK: u64 = 0xff0;
+export const VERSION_SHIFT: u32 = 12;
+
+export const FRAME_FREE: u32 = 0;
+export const FRAME_LOADING: u32 = 1;
+export const FRAME_VALID: u32 = 2;
+export const FRAME_EVICTING: u32 = 3;
+
+export const DESC_B: u32 = DESC_A + FRAMES_MAX * LINE;
+/** u64: shared latches << 32 | pins, so that one addition takes both. */
+export const B_HOLDS: u32 = 0;
+export const B_WAITERS: u32 = 8;
+/** Bumped and notified when the latch word or the last hold changed. */
+export const B_WAKE: u32 = 12;
+/** u64 dirty seq and flushing seq, 0 is none. CLEAN is derived: both are 0. */
+export const B_DIRTY: u32 = 16;
+export const B_FLUSHING: u32 = 24;
+/** u64: number of the round that captured the frame, 0 is none. */
+export const B_CAPTURED: u32 = 32;
+/** Neighbours in the frame's queue, frame + 1; the free list uses B_NEXT alone. */
+export const B_NEXT: u32 = 40;
+export const B_PREV: u32 = 44;
+/** u64 version of the last load that failed, with its reason, for those who waited for it. */
+export const B_FAIL_VERSION: u32 = 48;
+export const B_FAIL_CODE: u32 = 56;
+export const B_FAIL_ERRNO: u32 = 60;
+
+export const PIN_ONE: u64 = 1;
+export const PIN_MASK: u64 = 0xffff_ffff;
+export const SHARED_ONE: u64 = 0x1_0000_0000;
+export const SHARED_SHIFT: u32 = 32;
+
+// --- page table, prefetch ring, holds, slot bitmap -------------------------------------------
+
+export const BUCKETS: u32 = DESC_B + FRAMES_MAX * LINE;
+export const BUCKETS_MAX: u32 = FRAMES_MAX * 2;
+/** Longest chain that a lock-free look-up follows; beyond it the shard's lock decides. */
+export const CHAIN_MAX: u32 = 64;
+
+export const PREFETCH_RING: u32 = BUCKETS + BUCKETS_MAX * 4;
+/** Entry: f64 id, u32 thread slot, u32 state word of that slot. */
+export const PREFETCH_ENTRY: u32 = 16;
+export const PREFETCH_ENTRIES: u32 = 4096;
+
+/** Ids that were evicted lately: buckets of GHOST_WAYS u64, newest first. */
+export const GHOSTS: u32 = PREFETCH_RING + PREFETCH_ENTRIES * PREFETCH_ENTRY;
+export const GHOST_WAYS: u32 = 4;
+
+export const HOLDS: u32 = GHOSTS + FRAMES_MAX * 8;
+export const HOLD_SHIFT: u32 = 3;
+export const HOLD_PINS: u32 = 0;
+export const HOLD_SHARED: u32 = 4;
+export const HOLDS_STRIDE: u32 = FRAMES_MAX << HOLD_SHIFT;
+
+export const SLOT_BITS: u32 = HOLDS + SLOTS_MAX * HOLDS_STRIDE;
+
+// --- mapping --------------------------------------------------------------------------------
+
+/** Entry: u64 id (0 is empty), u64 store slot, u64 checksum. */
+export const MAP_ENTRY: u32 = 24;
+export const M_ID: u32 = 0;
+export const M_SLOT: u32 = 8;
+export const M_CHECKSUM: u32 = 16;
+
+// --- results --------------------------------------------------------------------------------
+
+export const OK: i32 = 0;
+/** Not in the page table (or not seen there without its lock). */
+export const MISS: i32 = -1;
+/** Found, but latched, loading or evicting: take the slow path. */
+export const BUSY: i32 = -2;
+/** The pool is not open; H_STATUS says why. */
+export const STOPPED: i32 = -3;
+/** This thread holds the frame in a mode that conflicts. */
+export const HELD: i32 = -4;
+/** The blob was deleted. */
+export const GONE: i32 = -5;
+/** Nothing happened within the time given; look at poison and at the owner, then call again. */
+export const SLICE: i32 = -6;
+/** No free frame and none that may be evicted. */
+export const NONE: i32 = -7;
+export const FAILED: i32 = -8;
+export const FULL: i32 = -9;
+/** This thread does not hold what it wants to give back. */
+export const NOT_HELD: i32 = -10;
+/** A dead thread left something that nobody can give back. */
+export const UNDECIDED: i32 = -11;
+
+/** Spins before a thread parks: about 2 µs, longer than any short critical section. */
+export const SPIN_MAX: u32 = 200;
