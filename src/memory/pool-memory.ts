@@ -1,0 +1,205 @@
+/**
+ * Shared memory of a pool: one control memory, one or more arenas of frames.
+ *
+ * Owns:        the sizes; the addresses are assembly/layout.ts's.
+ * Threads:     the opener creates; every thread, the opener too, makes a ThreadMemory of its own.
+ */
+import {
+  ABI_VERSION,
+  BUCKETS_MAX,
+  type ControlExports,
+  FRAMES_MAX,
+  GHOST_WAYS,
+  H_ABI,
+  H_BLOB_BYTES,
+  H_BUCKET_SHIFT,
+  H_FRAMES,
+  H_GHOST_BUCKETS,
+  H_MAGIC,
+  H_MAP_BASE,
+  H_MAP_MASK,
+  H_SHARD_MASK,
+  H_SMALL_TARGET,
+  H_STATUS,
+  H_STORE_SLOTS,
+  type KernelExports,
+  MAGIC,
+  MAP_ENTRY,
+  SHARDS_MAX,
+  SLOT_BITS,
+  STATUS_OPENING,
+} from '../generated/layout.ts';
+import { Frame } from './frame.ts';
+import { instantiateControl, instantiateKernels, type WasmModules } from './wasm.ts';
+import { type WasmMemory, wasm } from './webassembly.ts';
+
+const PAGE_BYTES = 65536;
+const ARENA_BYTES_MAX = 65536 * PAGE_BYTES;
+const BITS_PER_BYTE = 8;
+/** Share of the frames that the small replacement queue may fill, see bench/README.md. */
+const SMALL_SHARE = 0.2;
+const SMALL_TARGET_MIN = 4;
+
+export interface MemoryPlan {
+  readonly frames: number;
+  readonly blobBytes: number;
+  readonly shards: number;
+  /** Mapping entries; the table has room for twice as many. */
+  readonly blobsMax: number;
+}
+
+/** Everything that another thread needs to see the same memory; can be posted. */
+export interface PoolMemory {
+  readonly control: WasmMemory;
+  readonly arenas: readonly WasmMemory[];
+  readonly modules: WasmModules;
+  readonly frames: number;
+  readonly blobBytes: number;
+}
+
+function ceilPowerOfTwo(value: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, value)));
+}
+
+function framesPerArena(blobBytes: number): number {
+  return ARENA_BYTES_MAX / blobBytes;
+}
+
+function sharedMemory(bytes: number): WasmMemory {
+  const pages = Math.ceil(bytes / PAGE_BYTES);
+  return new wasm.Memory({ initial: pages, maximum: pages, shared: true });
+}
+
+/** Reserves and initialises the memory; untouched parts of it cost address space only. */
+export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMemory {
+  const mapCapacity = ceilPowerOfTwo(plan.blobsMax * 2);
+  const storeSlots = mapCapacity;
+  const mapBase = SLOT_BITS + storeSlots / BITS_PER_BYTE;
+  const control = sharedMemory(mapBase + mapCapacity * MAP_ENTRY);
+  const buckets = Math.min(BUCKETS_MAX, Math.max(SHARDS_MAX, ceilPowerOfTwo(plan.frames * 2)));
+  const header = new Uint32Array(control.buffer);
+  const set = (offset: number, value: number): void => {
+    header[offset / Uint32Array.BYTES_PER_ELEMENT] = value;
+  };
+  set(H_MAGIC, MAGIC);
+  set(H_ABI, ABI_VERSION);
+  set(H_FRAMES, plan.frames);
+  set(H_BLOB_BYTES, plan.blobBytes);
+  set(H_BUCKET_SHIFT, 64 - Math.log2(buckets));
+  set(H_SHARD_MASK, plan.shards - 1);
+  set(H_MAP_MASK, mapCapacity - 1);
+  set(H_MAP_BASE, mapBase);
+  set(H_STORE_SLOTS, storeSlots);
+  set(H_GHOST_BUCKETS, Math.max(1, Math.floor(plan.frames / GHOST_WAYS)));
+  set(H_SMALL_TARGET, smallTarget(plan.frames));
+  set(H_STATUS, STATUS_OPENING);
+  instantiateControl(modules.control, control).initFrames(plan.frames);
+  return {
+    control,
+    arenas: createArenas(plan.frames, plan.blobBytes),
+    modules,
+    frames: plan.frames,
+    blobBytes: plan.blobBytes,
+  };
+}
+
+function smallTarget(frames: number): number {
+  const least = Math.max(2, Math.min(SMALL_TARGET_MIN, Math.floor(frames / 2)));
+  return Math.max(least, Math.floor(frames * SMALL_SHARE));
+}
+
+function createArenas(frames: number, blobBytes: number): WasmMemory[] {
+  const arenas: WasmMemory[] = [];
+  for (let left = frames; left > 0; left -= framesPerArena(blobBytes)) {
+    arenas.push(sharedMemory(Math.min(left, framesPerArena(blobBytes)) * blobBytes));
+  }
+  return arenas;
+}
+
+/** One thread's instances and views of the pool's memory. */
+export class ThreadMemory {
+  readonly shared: PoolMemory;
+  readonly control: ControlExports;
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+  readonly f64: Float64Array;
+  readonly u64: BigUint64Array;
+  readonly #frames: (Frame | undefined)[];
+  readonly #kernels: KernelExports[];
+  readonly #framesPerArena: number;
+
+  constructor(shared: PoolMemory) {
+    this.shared = shared;
+    const { buffer } = shared.control;
+    this.control = instantiateControl(shared.modules.control, shared.control);
+    this.u32 = new Uint32Array(buffer);
+    this.i32 = new Int32Array(buffer);
+    this.f64 = new Float64Array(buffer);
+    this.u64 = new BigUint64Array(buffer);
+    this.#frames = new Array<Frame | undefined>(shared.frames).fill(undefined);
+    this.#kernels = shared.arenas.map((arena) => instantiateKernels(shared.modules.kernels, arena));
+    this.#framesPerArena = framesPerArena(shared.blobBytes);
+  }
+
+  /** The frame's views, the same objects each time. */
+  frame(index: number): Frame {
+    return this.#frames[index] ?? this.#makeFrame(index);
+  }
+
+  #makeFrame(index: number): Frame {
+    const arena = this.shared.arenas[Math.floor(index / this.#framesPerArena)];
+    if (arena === undefined || index >= this.shared.frames) {
+      throw new RangeError(`frame ${index} of ${this.shared.frames}`);
+    }
+    const frame = new Frame(index, arena.buffer, this.#offset(index), this.shared.blobBytes);
+    this.#frames[index] = frame;
+    return frame;
+  }
+
+  #offset(index: number): number {
+    return (index % this.#framesPerArena) * this.shared.blobBytes;
+  }
+
+  /** Checksum of the frame's bytes, seeded with the blob's id. */
+  checksum(index: number, seed: number): bigint {
+    const kernels = this.#kernels[Math.floor(index / this.#framesPerArena)] as KernelExports;
+    const sum = kernels.checksum(this.#offset(index), this.shared.blobBytes, seed);
+    return BigInt.asUintN(64, sum);
+  }
+
+  /** Copies a whole frame; one instruction when both lie in the same arena. */
+  copy(to: number, from: number): void {
+    const toArena = Math.floor(to / this.#framesPerArena);
+    if (toArena === Math.floor(from / this.#framesPerArena)) {
+      const kernels = this.#kernels[toArena] as KernelExports;
+      kernels.copy(this.#offset(to), this.#offset(from), this.shared.blobBytes);
+    } else {
+      this.frame(to).bytes.set(this.frame(from).bytes);
+    }
+  }
+
+  /** One u32 of the control memory, read atomically. */
+  load(offset: number): number {
+    return Atomics.load(this.u32, offset / Uint32Array.BYTES_PER_ELEMENT);
+  }
+
+  store(offset: number, value: number): void {
+    Atomics.store(this.u32, offset / Uint32Array.BYTES_PER_ELEMENT, value);
+  }
+
+  /** One u64 of the control memory that is known to be a safe integer, read atomically. */
+  loadU64(offset: number): number {
+    return Number(Atomics.load(this.u64, offset / BigUint64Array.BYTES_PER_ELEMENT));
+  }
+
+  storeU64(offset: number, value: number): void {
+    Atomics.store(this.u64, offset / BigUint64Array.BYTES_PER_ELEMENT, BigInt(value));
+  }
+
+  /** Wakes whoever parks on the u32 at `offset`. */
+  notify(offset: number): void {
+    Atomics.notify(this.i32, offset / Int32Array.BYTES_PER_ELEMENT);
+  }
+}
+
+export const FRAME_LIMIT: number = FRAMES_MAX;
