@@ -96,15 +96,18 @@ function mayEvict(frame: u32): bool {
   );
 }
 
-/** Makes the frame this thread's own if the rule lets it go; its bytes stay untouched if not. */
-function takeVictim(frame: u32, me: u32): bool {
+/**
+ * Makes the frame this thread's own if the rule lets it go and, unless `id` is 0, it still has that
+ * blob. If not, everything is as before.
+ */
+function takeVictim(frame: u32, me: u32, id: u64): bool {
   const a = descA(frame);
   const word = atomic.load<u64>(a + A_WORD);
   // A deleted blob that was pinned carries G alone; everything else must be free of flags.
   if ((word & (LATCH_FLAGS ^ LATCH_G)) != 0 || !mayEvict(frame)) return false;
   const taken = versionOf(word) | ownerBits(me) | LATCH_X | LATCH_E;
   if (atomic.cmpxchg<u64>(a + A_WORD, word, taken) != word) return false;
-  if (mayEvict(frame)) {
+  if (mayEvict(frame) && (id == 0 || atomic.load<u64>(a + A_ID) == id)) {
     atomic.store<u32>(a + A_STATE, FRAME_EVICTING);
     return true;
   }
@@ -141,7 +144,7 @@ function victimFromSmall(me: u32, target: u32, skipsMax: u32, promoteAt: u32): i
     if (load<u32>(a + A_RECENCY) >= promoteAt) {
       store<u32>(a + A_RECENCY, 0);
       queuePush(QUEUE_MAIN, frame);
-    } else if (takeVictim(frame, me)) {
+    } else if (takeVictim(frame, me, 0)) {
       ghostAdd(atomic.load<u64>(a + A_ID));
       return <i32>frame;
     } else {
@@ -159,7 +162,7 @@ function victimFromMain(me: u32): i32 {
     const a = descA(frame);
     const recency = load<u32>(a + A_RECENCY);
     queueRemove(frame);
-    if (recency == 0 && takeVictim(frame, me)) return <i32>frame;
+    if (recency == 0 && takeVictim(frame, me, 0)) return <i32>frame;
     if (recency > 0) store<u32>(a + A_RECENCY, recency - 1);
     queuePush(QUEUE_MAIN, frame);
   }
@@ -169,23 +172,12 @@ function victimFromMain(me: u32): i32 {
 /** The same for one given frame, if it still holds the blob: OK, BUSY when the rule keeps it. */
 export function evictFrame(frame: u32, idNumber: f64, me: u32, parkMs: i32): i32 {
   if (lockTake(LOCK_REPLACEMENT, me, parkMs) != OK) return SLICE;
-  let result: i32 = BUSY;
-  const a = descA(frame);
-  const state = atomic.load<u32>(a + A_STATE);
-  if (atomic.load<u64>(a + A_ID) == <u64>idNumber && takeVictim(frame, me)) {
-    // Between the look at the id and E the frame could have changed its blob.
-    if (atomic.load<u64>(a + A_ID) == <u64>idNumber) {
-      queueRemove(frame);
-      result = OK;
-    } else {
-      atomic.store<u32>(a + A_STATE, state);
-      atomic.store<u64>(a + A_WORD, versionOf(atomic.load<u64>(a + A_WORD)));
-      wakeFrame(frame);
-    }
-  }
+  const taken = takeVictim(frame, me, <u64>idNumber);
+  if (taken) queueRemove(frame);
   lockGive(LOCK_REPLACEMENT);
-  if (result == OK) count(slotAt(me), S_EVICTIONS, 1);
-  return result;
+  if (!taken) return BUSY;
+  count(slotAt(me), S_EVICTIONS, 1);
+  return OK;
 }
 
 // --- free frames -----------------------------------------------------------------------------

@@ -289,3 +289,14 @@ export const UNDECIDED: i32 = -11;
 
 /** Spins before a thread parks: about 2 µs, longer than any short critical section. */
 export const SPIN_MAX: u32 = 200;
+
+// --- what the plan relies on, checked by the compiler -----------------------------------------
+
+if (LOCKS_END > SLOTS) ERROR('the locks reach into the thread slots');
+if (SLOTS + SLOTS_MAX * SLOT_BYTES > DESC_A) ERROR('the thread slots reach into the descriptors');
+if (H_POISON_TEXT + POISON_TEXT_MAX > LOCKS) ERROR('the header reaches into the locks');
+if (SLOTS_MAX + 1 > <u32>(OWNER_MASK >> OWNER_SHIFT)) ERROR('the owner field is too narrow');
+if (H_QUEUES + QUEUE_MAIN * QUEUE_BYTES > H_MAP_VERSION) ERROR('the queues reach into the mapping');
+if (S_PREFETCHED + 4 > SLOT_BYTES) ERROR('a thread slot is too small');
+if (B_FAIL_ERRNO + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
+if ((SLOT_BITS & 7) != 0 || (HOLDS & 7) != 0 || (GHOSTS & 7) != 0) ERROR('a region is not aligned');

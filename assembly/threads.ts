@@ -57,25 +57,23 @@ import {
 import { lockGive, lockOwner, lockTake } from './locks';
 import { queueRemove } from './replacement';
 
-/** Takes a free slot: its number, or NONE. */
-export function claimSlot(): i32 {
+/**
+ * Takes a free slot for the calling thread: its number, or NONE. Once the slot is claimed nothing
+ * interrupts until it says whose it is, so that no claim is left behind by a death.
+ */
+export function attachSlot(nodeThread: u32, tid: u32, startTime: f64): i32 {
   for (let me: u32 = 0; me < SLOTS_MAX; me++) {
-    const state = slotAt(me) + S_STATE;
-    const seen = atomic.load<u32>(state);
+    const slot = slotAt(me);
+    const seen = atomic.load<u32>(slot + S_STATE);
     if ((seen & SLOT_STATE_MASK) != SLOT_FREE) continue;
-    if (atomic.cmpxchg<u32>(state, seen, seen | SLOT_CLAIMED) == seen) return me;
+    if (atomic.cmpxchg<u32>(slot + S_STATE, seen, seen | SLOT_CLAIMED) != seen) continue;
+    store<u32>(slot + S_NODE_THREAD, nodeThread);
+    store<u32>(slot + S_TID, tid);
+    store<u64>(slot + S_START_TIME, <u64>startTime);
+    atomic.store<u32>(slot + S_STATE, seen | SLOT_ATTACHED);
+    return me;
   }
   return NONE;
-}
-
-/** Writes who the thread is, then opens the slot. */
-export function attachSlot(me: u32, nodeThread: u32, tid: u32, startTime: f64): void {
-  const slot = slotAt(me);
-  store<u32>(slot + S_NODE_THREAD, nodeThread);
-  store<u32>(slot + S_TID, tid);
-  store<u64>(slot + S_START_TIME, <u64>startTime);
-  const seen = atomic.load<u32>(slot + S_STATE);
-  atomic.store<u32>(slot + S_STATE, (seen & ~SLOT_STATE_MASK) | SLOT_ATTACHED);
 }
 
 /** State word of the slot if a thread is attached there, else 0. */
@@ -97,12 +95,17 @@ export function beginReap(dead: u32, seen: u32, me: u32): i32 {
 }
 
 /**
- * What concerns no frame: locks, intent, queues. UNDECIDED when the thread died inside a lock or
- * in the middle of a count.
+ * What concerns no frame: locks, intent, queues. UNDECIDED when the thread died inside a lock, in
+ * the middle of a count, or while it was reaping another one.
  */
 export function reapSlot(dead: u32): i32 {
   const slot = slotAt(dead);
   if (load<u32>(slot + S_INTENT) != 0) return UNDECIDED;
+  for (let other: u32 = 0; other < SLOTS_MAX; other++) {
+    const at = slotAt(other);
+    if ((atomic.load<u32>(at + S_STATE) & SLOT_STATE_MASK) != SLOT_REAPING) continue;
+    if (other != dead && atomic.load<u32>(at + S_REAPER) == dead + 1) return UNDECIDED;
+  }
   for (let lock: usize = LOCKS; lock < LOCKS_END; lock += LINE) {
     if (lockOwner(lock) == dead + 1) return UNDECIDED;
   }

@@ -8,6 +8,7 @@ import {
   ABI_VERSION,
   BUCKETS_MAX,
   type ControlExports,
+  DESC_A,
   FRAMES_MAX,
   GHOST_WAYS,
   H_ABI,
@@ -22,11 +23,16 @@ import {
   H_SMALL_TARGET,
   H_STATUS,
   H_STORE_SLOTS,
+  HOLD_SHIFT,
   type KernelExports,
+  LINE,
   MAGIC,
   MAP_ENTRY,
+  PREFETCH_ENTRIES,
+  PREFETCH_ENTRY,
   SHARDS_MAX,
   SLOT_BITS,
+  SLOTS_MAX,
   STATUS_OPENING,
 } from '../generated/layout.ts';
 import { Frame } from './frame.ts';
@@ -36,6 +42,8 @@ import { type WasmMemory, wasm } from './webassembly.ts';
 const PAGE_BYTES = 65536;
 const ARENA_BYTES_MAX = 65536 * PAGE_BYTES;
 const BITS_PER_BYTE = 8;
+/** Two descriptor lines, a ghost, and a hold for each thread. */
+const BYTES_PER_FRAME = 2 * LINE + 8 + SLOTS_MAX * 2 ** HOLD_SHIFT;
 /** Share of the frames that the small replacement queue may fill, see bench/README.md. */
 const SMALL_SHARE = 0.2;
 const SMALL_TARGET_MIN = 4;
@@ -55,6 +63,8 @@ export interface PoolMemory {
   readonly modules: WasmModules;
   readonly frames: number;
   readonly blobBytes: number;
+  /** Bytes of the control memory that a pool of this size can ever touch. */
+  readonly controlBytes: number;
 }
 
 function ceilPowerOfTwo(value: number): number {
@@ -100,6 +110,13 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
     modules,
     frames: plan.frames,
     blobBytes: plan.blobBytes,
+    controlBytes:
+      DESC_A +
+      plan.frames * BYTES_PER_FRAME +
+      buckets * Uint32Array.BYTES_PER_ELEMENT +
+      PREFETCH_ENTRIES * PREFETCH_ENTRY +
+      storeSlots / BITS_PER_BYTE +
+      mapCapacity * MAP_ENTRY,
   };
 }
 

@@ -46,17 +46,16 @@ export class PoolThread {
   constructor(shared: PoolMemory) {
     this.memory = new ThreadMemory(shared);
     this.control = this.memory.control;
-    this.me = this.#claim();
-    const task = currentTask();
-    this.control.attachSlot(this.me, threadId, task.tid, task.startTime);
+    this.me = this.#attach();
     this.reaper = new Reaper(this.memory, this.me);
   }
 
-  #claim(): number {
-    let slot = this.control.claimSlot();
+  #attach(): number {
+    const task = currentTask();
+    let slot = this.control.attachSlot(threadId, task.tid, task.startTime);
     if (slot === NONE) {
       new Reaper(this.memory, SLOTS_MAX).reapVanished();
-      slot = this.control.claimSlot();
+      slot = this.control.attachSlot(threadId, task.tid, task.startTime);
     }
     if (slot === NONE) {
       throw new WeirpoolError(
