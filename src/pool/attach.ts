@@ -1,0 +1,74 @@
+/**
+ * How a thread joins a pool that another one has opened.
+ *
+ * Owns:        the making of this thread's parts; the handle is the opener's.
+ * Threads:     runs in the thread that joins; also in the loader thread.
+ */
+import { WeirpoolError } from '../errors.ts';
+import { Checksummer } from '../memory/checksum.ts';
+import type { PoolMemory } from '../memory/pool-memory.ts';
+import { PoolThread } from '../memory/thread.ts';
+import { attachBackend } from '../store/attach-backend.ts';
+import type { BackendContext, BackendHandle } from '../store/contract.ts';
+import { MappedStore } from '../store/mapped-store.ts';
+import { PoolCore } from './core.ts';
+
+/** Room for the largest manifest record that a checksum is wanted for, beside a whole blob. */
+const RECORD_BYTES_MAX = 1024 * 1024;
+
+/** Everything that another thread needs to attach; travels by `workerData` or `postMessage`. */
+export interface PoolHandle {
+  /** @internal */
+  readonly memory: PoolMemory;
+  /** @internal Undefined when the store cannot leave the opener's thread. */
+  readonly backend: BackendHandle | undefined;
+  /** @internal */
+  readonly backendWords: SharedArrayBuffer;
+  /** @internal */
+  readonly frameWaitMs: number;
+}
+
+export function backendContext(
+  kernels: PoolMemory['modules']['kernels'],
+  blobBytes: number,
+  words: SharedArrayBuffer,
+): BackendContext {
+  return {
+    blobBytes,
+    shared: new BigInt64Array(words),
+    checksummer: new Checksummer(kernels, Math.max(blobBytes, RECORD_BYTES_MAX)),
+  };
+}
+
+/**
+ * Joins the pool.
+ *
+ * @throws {TypeError} not a handle.
+ * @throws {WeirpoolError} `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`, `STORE_IO`.
+ */
+export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
+  if (handle?.memory?.control === undefined) {
+    throw new TypeError(
+      'Not the handle of a pool: pass `pool.handle` of the thread that opened it',
+    );
+  }
+  if (handle.backend === undefined) {
+    throw new WeirpoolError(
+      'POOL_CLOSED',
+      "The pool was opened with threads: 'inline' and belongs to its thread alone.",
+    );
+  }
+  const { memory } = handle;
+  const thread = new PoolThread(memory);
+  try {
+    thread.assertRunning();
+    const { kernels } = memory.modules;
+    const context = backendContext(kernels, memory.blobBytes, handle.backendWords);
+    const backend = await attachBackend(handle.backend, context);
+    const store = new MappedStore(thread, backend, new Checksummer(kernels, memory.blobBytes));
+    return new PoolCore({ thread, store, frameWaitMs: handle.frameWaitMs });
+  } catch (error) {
+    thread.detach();
+    throw error;
+  }
+}

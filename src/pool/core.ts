@@ -1,0 +1,65 @@
+/**
+ * What the guards and the ways into a pool share, in one thread.
+ *
+ * Owns:        nothing of its own; it holds the parts together.
+ * Threads:     one for each thread and pool.
+ */
+import { type ControlExports, S_FALLBACKS, S_RESTARTS } from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+import type { PoolThread } from '../memory/thread.ts';
+import type { MappedStore } from '../store/mapped-store.ts';
+import type { GuardHost } from './guards.ts';
+import { Residency } from './residency.ts';
+
+/** Parts that `open` and `attach` put together. */
+export interface PoolParts {
+  readonly thread: PoolThread;
+  readonly store: MappedStore;
+  readonly frameWaitMs: number;
+}
+
+export class PoolCore implements GuardHost {
+  readonly control: ControlExports;
+  readonly me: number;
+  readonly residency: Residency;
+  readonly memory: ThreadMemory;
+  readonly thread: PoolThread;
+  readonly store: MappedStore;
+  attached: boolean;
+  readonly #restartsAt: number;
+  readonly #fallbacksAt: number;
+
+  constructor({ thread, store, frameWaitMs }: PoolParts) {
+    this.thread = thread;
+    this.store = store;
+    this.control = thread.control;
+    this.me = thread.me;
+    this.memory = thread.memory;
+    this.residency = new Residency(thread, store, frameWaitMs);
+    this.attached = true;
+    this.#restartsAt = thread.slotField(S_RESTARTS) / BigUint64Array.BYTES_PER_ELEMENT;
+    this.#fallbacksAt = thread.slotField(S_FALLBACKS) / BigUint64Array.BYTES_PER_ELEMENT;
+  }
+
+  #count(at: number): void {
+    this.memory.u64[at] = (this.memory.u64[at] as bigint) + 1n;
+  }
+
+  noteRestart(): void {
+    this.#count(this.#restartsAt);
+  }
+
+  noteFallback(): void {
+    this.#count(this.#fallbacksAt);
+  }
+
+  stopped(): Error {
+    return this.thread.stopped();
+  }
+
+  /** Leaves the pool: guards refuse from now on, what this thread held is given back. */
+  detach(): void {
+    this.attached = false;
+    this.thread.detach();
+  }
+}

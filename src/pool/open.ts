@@ -1,0 +1,106 @@
+/**
+ * Opening a pool: the store first, then the memory, then the services.
+ *
+ * Owns:        the order, and giving everything back when a step fails.
+ * Threads:     the opener. It holds the store for the process until it closes.
+ */
+import {
+  CONTROL_FENCED_WASM,
+  CONTROL_WASM,
+  KERNELS_WASM,
+  SERVICE_SOURCE,
+} from '../generated/assets.ts';
+import { H_OPENER, H_STATUS, STATUS_OPEN } from '../generated/layout.ts';
+import { Checksummer } from '../memory/checksum.ts';
+import { createPoolMemory } from '../memory/pool-memory.ts';
+import { PoolThread } from '../memory/thread.ts';
+import { compileModules, type WasmModules } from '../memory/wasm.ts';
+import { createBackend } from '../store/attach-backend.ts';
+import type { BackendContext, StoreBackend } from '../store/contract.ts';
+import { MappedStore } from '../store/mapped-store.ts';
+import { backendContext, type PoolHandle } from './attach.ts';
+import { PoolCore } from './core.ts';
+import {
+  BLOB_BYTES_DEFAULT,
+  type PoolOptions,
+  type ResolvedOptions,
+  resolveBlobsMax,
+  resolveOptions,
+} from './options.ts';
+import { BackgroundSweep, LoaderService } from './services.ts';
+
+/** Words of shared memory that a backend may use, see BackendContext. */
+const BACKEND_WORDS = 16;
+
+let compiled: WasmModules | undefined;
+
+/** Compiled once for each thread, used by every pool that it opens. */
+function modules(): WasmModules {
+  compiled ??= compileModules({
+    control: CONTROL_WASM,
+    controlFenced: CONTROL_FENCED_WASM,
+    kernels: KERNELS_WASM,
+  });
+  return compiled;
+}
+
+/** The store that the options name; `directory` means nothing to stores that are not files. */
+async function makeBackend(
+  directory: string,
+  { store }: ResolvedOptions,
+  context: BackendContext,
+): Promise<StoreBackend> {
+  if (typeof store === 'function') return store(context);
+  if (store === 'file') return createBackend({ kind: 'file', directory }, context);
+  if (store === 'memory') return createBackend({ kind: 'memory' }, context);
+  return createBackend({ kind: 'module', ...store }, context);
+}
+
+/** What the opener has beyond what every thread has. */
+export interface OpenedPool {
+  readonly core: PoolCore;
+  readonly handle: PoolHandle;
+  readonly loader: LoaderService | undefined;
+  readonly sweep: BackgroundSweep | undefined;
+}
+
+/** Opens the store at `directory`. Errors: see `BufferPool.open`. */
+export async function openCore(directory: string, given: PoolOptions): Promise<OpenedPool> {
+  if (typeof directory !== 'string' || directory === '') {
+    throw new TypeError('directory must be a path that is not empty');
+  }
+  const options = resolveOptions(given);
+  const blobBytes = options.blobBytes ?? BLOB_BYTES_DEFAULT;
+  const wasm = modules();
+  const backendWords = new SharedArrayBuffer(BACKEND_WORDS * BigInt64Array.BYTES_PER_ELEMENT);
+  const context = backendContext(wasm.kernels, blobBytes, backendWords);
+  const backend = await makeBackend(directory, options, context);
+  try {
+    const image = await backend.open();
+    const { frames, shards } = options;
+    const blobsMax = resolveBlobsMax(options.blobsMax, image.blobs.length);
+    const memory = createPoolMemory({ frames, blobBytes, shards, blobsMax }, wasm);
+    const thread = new PoolThread(memory);
+    const store = new MappedStore(thread, backend, new Checksummer(wasm.kernels, blobBytes));
+    store.load(image);
+    const core = new PoolCore({ thread, store, frameWaitMs: options.frameWaitMs });
+    thread.memory.store(H_OPENER, thread.me + 1);
+    thread.memory.store(H_STATUS, STATUS_OPEN);
+    const inline = options.threads === 'inline';
+    const handle: PoolHandle = {
+      memory,
+      backend: inline ? undefined : backend.handle(),
+      backendWords,
+      frameWaitMs: options.frameWaitMs,
+    };
+    return {
+      core,
+      handle,
+      loader: inline ? undefined : new LoaderService(core, handle, SERVICE_SOURCE),
+      sweep: options.sweep && new BackgroundSweep(core, options.sweep),
+    };
+  } catch (error) {
+    await backend.close();
+    throw error;
+  }
+}

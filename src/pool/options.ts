@@ -1,0 +1,148 @@
+/**
+ * Options of a pool: defaults, bounds, and the refusal of everything else before anything happens.
+ */
+import { FRAMES_MAX, SHARDS_MAX } from '../generated/layout.ts';
+import type { StoreBackend } from '../store/contract.ts';
+
+export const BLOB_BYTES_DEFAULT: number = 512 * 1024;
+export const BLOB_BYTES_MIN: number = 4 * 1024;
+export const BLOB_BYTES_MAX: number = 4 * 1024 * 1024;
+const FRAMES_DEFAULT = 512;
+const FRAMES_MIN = 4;
+const BLOBS_MAX_DEFAULT = 65536;
+const BLOBS_MAX_LIMIT = 2 ** 26;
+const FRAME_WAIT_MS_DEFAULT = 5000;
+const TIME_MS_MAX = 2 ** 31 - 1;
+/** Fewer frames than this do not deserve a shard of their own. */
+const FRAMES_PER_SHARD = 64;
+
+/** Frees frames in the background, so that a miss finds one. Off unless given. */
+export interface SweepOptions {
+  /** Time between two looks, in ms. Default 1000. */
+  readonly intervalMs?: number;
+  /** Looks without a hit after which a blob may go. Default 3. */
+  readonly idleTicks?: number;
+  /** Free frames at which the sweep stops: it never evicts more than that. Default frames / 16. */
+  readonly framesFree?: number;
+}
+
+/** A store that every thread builds for itself from a module. */
+export interface StoreModule {
+  /** Absolute path or `file:` URL of a module that exports `createBackend(context, options)`. */
+  readonly module: string;
+  /** Cloneable; passed on as it is. */
+  readonly options?: unknown;
+}
+
+export interface PoolOptions {
+  /** Frames of the pool, 4 to 65,536. Default 512: 256 MiB outside the heap. */
+  readonly frames?: number;
+  /** Bytes of a blob, a power of two from 4 KiB to 4 MiB. Default: the store's, 512 KiB if new. */
+  readonly blobBytes?: number;
+  /** Blobs that the store may hold. Default 65,536, and four times what it holds already. */
+  readonly blobsMax?: number;
+  /** Where the blobs are. Default `file`. */
+  readonly store?: 'file' | 'memory' | StoreModule | StoreBackendFactory;
+  /** How long to wait for a frame that may be evicted, in ms, before `POOL_EXHAUSTED`. Default 5000. */
+  readonly frameWaitMs?: number;
+  /** Background sweep. Default off. */
+  readonly sweep?: SweepOptions;
+  /**
+   * `workers`: a loader thread serves `prefetch`. `inline`: everything happens in the thread that
+   * asks for it, and the pool cannot be attached elsewhere. Default `workers`.
+   */
+  readonly threads?: 'workers' | 'inline';
+}
+
+/** A backend that lives in the opener alone: for simulated stores, with `threads: 'inline'`. */
+export type StoreBackendFactory = (
+  context: import('../store/contract.ts').BackendContext,
+) => StoreBackend | Promise<StoreBackend>;
+
+export interface ResolvedOptions {
+  readonly frames: number;
+  readonly shards: number;
+  readonly blobBytes: number | undefined;
+  readonly blobsMax: number | undefined;
+  readonly store: NonNullable<PoolOptions['store']>;
+  readonly frameWaitMs: number;
+  readonly sweep: Required<SweepOptions> | undefined;
+  readonly threads: 'workers' | 'inline';
+}
+
+export function integerBetween(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number')
+    throw new TypeError(`${name} must be a number, not ${typeof value}`);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
+  }
+  return value;
+}
+
+/** A blob size that is allowed, or an error that says what is. */
+export function checkBlobBytes(value: unknown): number {
+  const bytes = integerBetween('blobBytes', value, BLOB_BYTES_MIN, BLOB_BYTES_MAX);
+  if (!Number.isInteger(Math.log2(bytes))) {
+    throw new RangeError(`blobBytes must be a power of two, not ${bytes}`);
+  }
+  return bytes;
+}
+
+function resolveSweep(sweep: SweepOptions, frames: number): Required<SweepOptions> {
+  return {
+    intervalMs: integerBetween('sweep.intervalMs', sweep.intervalMs ?? 1000, 1, TIME_MS_MAX),
+    idleTicks: integerBetween('sweep.idleTicks', sweep.idleTicks ?? 3, 1, 1_000_000),
+    framesFree: integerBetween(
+      'sweep.framesFree',
+      sweep.framesFree ?? Math.ceil(frames / 16),
+      1,
+      frames,
+    ),
+  };
+}
+
+function checkStore(store: NonNullable<PoolOptions['store']>): NonNullable<PoolOptions['store']> {
+  if (store === 'file' || store === 'memory' || typeof store === 'function') return store;
+  if (typeof store === 'object' && typeof store.module === 'string') return store;
+  throw new TypeError("store must be 'file', 'memory', { module } or a function");
+}
+
+/** The blob capacity of a store that holds `blobs` already. */
+export function resolveBlobsMax(wanted: number | undefined, blobs: number): number {
+  const least = Math.max(blobs, 1);
+  if (wanted !== undefined) return Math.max(wanted, least);
+  return Math.min(BLOBS_MAX_LIMIT, Math.max(BLOBS_MAX_DEFAULT, blobs * 4));
+}
+
+export function resolveOptions(options: PoolOptions): ResolvedOptions {
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError('options: not an object');
+  const frames = integerBetween('frames', options.frames ?? FRAMES_DEFAULT, FRAMES_MIN, FRAMES_MAX);
+  const shards = 2 ** Math.floor(Math.log2(Math.max(1, frames / FRAMES_PER_SHARD)));
+  const threads = options.threads ?? 'workers';
+  if (threads !== 'workers' && threads !== 'inline') {
+    throw new TypeError("threads must be 'workers' or 'inline'");
+  }
+  const store = checkStore(options.store ?? 'file');
+  if (typeof store === 'function' && threads !== 'inline') {
+    throw new TypeError("A store given as a function lives in one thread: use threads: 'inline'");
+  }
+  return {
+    frames,
+    shards: Math.min(SHARDS_MAX, shards),
+    blobBytes: options.blobBytes === undefined ? undefined : checkBlobBytes(options.blobBytes),
+    blobsMax:
+      options.blobsMax === undefined
+        ? undefined
+        : integerBetween('blobsMax', options.blobsMax, 1, BLOBS_MAX_LIMIT),
+    store,
+    frameWaitMs: integerBetween(
+      'frameWaitMs',
+      options.frameWaitMs ?? FRAME_WAIT_MS_DEFAULT,
+      0,
+      TIME_MS_MAX,
+    ),
+    sweep: options.sweep === undefined ? undefined : resolveSweep(options.sweep, frames),
+    threads,
+  };
+}

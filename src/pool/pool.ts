@@ -1,0 +1,438 @@
+/**
+ * The buffer pool as one thread sees it: the ways in.
+ *
+ * Owns:        this thread's place in the pool; in the opener also store and services.
+ * Invariants:  I1 to I6 in the modules below.
+ * Threads:     one object for each thread: `open` in one, `attach` in the others.
+ */
+import type { Worker } from 'node:worker_threads';
+import { WeirpoolError } from '../errors.ts';
+import { type ControlExports, GONE, MISS, STOPPED } from '../generated/layout.ts';
+import type { Frame } from '../memory/frame.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+import { watchWorker } from '../memory/worker-watch.ts';
+import type { BlobId, BlobStore, StoreFinding } from '../store/contract.ts';
+import { attachCore, type PoolHandle } from './attach.ts';
+import { closeOpened } from './close.ts';
+import type { PoolCore } from './core.ts';
+import { ExclusiveGuard, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
+import { type OpenedPool, openCore } from './open.ts';
+import type { PoolOptions } from './options.ts';
+import { Prefetcher, ringForLoader } from './prefetcher.ts';
+import { checkBlobId, goneError } from './residency.ts';
+import { WorkerWatch } from './services.ts';
+import { attachedThreads, countFrames, countThreads, type PoolStats } from './stats.ts';
+
+/** What `tryOptimistic` gives when nothing valid was read: not cached, or changed meanwhile. */
+export const RESTART: unique symbol = Symbol('weirpool.restart');
+
+/** Optimistic attempts before a reader takes a shared latch. */
+const ATTEMPTS_MAX = 8;
+
+/**
+ * A reading callback. It may run several times and may see bytes that are changing: what it
+ * returns or throws counts only once the bytes have been found untouched. It must not write, and
+ * must check every length and offset that it reads before it uses it.
+ */
+export type Read<T, A> = (frame: Frame, arg: A) => T;
+
+function stopped(): number {
+  return STOPPED;
+}
+
+/**
+ * The kernels for a thread that has left a pool which stays open: the slot may be another thread's
+ * by now, so the fast ways in, which look at the pool's status alone, must find it stopped.
+ */
+function leftControl(control: ControlExports): ControlExports {
+  const left = { locate: stopped, pin: stopped, pinShared: stopped, pinExclusive: stopped };
+  return { ...control, ...left };
+}
+
+export class BufferPool implements BlobStore, AsyncDisposable {
+  readonly #core: PoolCore;
+  readonly #opened: OpenedPool | undefined;
+  #control: ControlExports;
+  readonly #memory: ThreadMemory;
+  readonly #f64: Float64Array;
+  readonly #me: number;
+  readonly #out: number;
+  readonly #watch: WorkerWatch;
+  readonly #prefetcher: Prefetcher;
+  #closed: Promise<void> | undefined;
+
+  /** For other threads: `await BufferPool.attach(handle)`. Goes by `workerData` or `postMessage`. */
+  readonly handle: PoolHandle;
+
+  private constructor(core: PoolCore, handle: PoolHandle, opened: OpenedPool | undefined) {
+    this.#core = core;
+    this.#opened = opened;
+    this.handle = handle;
+    this.#control = core.control;
+    this.#memory = core.memory;
+    this.#f64 = core.memory.f64;
+    this.#me = core.me;
+    this.#out = core.thread.outIndex;
+    this.#watch = new WorkerWatch(core);
+    this.#prefetcher = new Prefetcher(core, this.#loaderStarter());
+  }
+
+  #loaderStarter(): (() => void) | undefined {
+    const opened = this.#opened;
+    if (opened === undefined) return () => ringForLoader(this.#core);
+    const { loader } = opened;
+    return loader === undefined ? undefined : () => loader.start();
+  }
+
+  /**
+   * Opens the store in `directory`, which is made if it is missing, and takes it for this process.
+   *
+   * @throws {TypeError}  an option of the wrong type; {RangeError} one out of its bounds.
+   * @throws {WeirpoolError} `STORE_LOCKED` another process (or pool) has it; `STORE_IO`;
+   *         `BLOB_SIZE_MISMATCH`; `FORMAT_UNSUPPORTED`; `MANIFEST_CORRUPT`; `STORE_FULL`.
+   * @remarks Memory: frames x blobBytes outside the heap, reserved at once and touched when used.
+   */
+  static async open(directory: string, options: PoolOptions = {}): Promise<BufferPool> {
+    const opened = await openCore(directory, options);
+    return new BufferPool(opened.core, opened.handle, opened);
+  }
+
+  /**
+   * Joins a pool that another thread of this process has opened.
+   *
+   * @throws {WeirpoolError} `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`,
+   *         `STORE_IO`; {TypeError} not a handle.
+   */
+  static async attach(handle: PoolHandle): Promise<BufferPool> {
+    return new BufferPool(await attachCore(handle), handle, undefined);
+  }
+
+  /** Size of every blob in bytes. */
+  get blobBytes(): number {
+    return this.#memory.shared.blobBytes;
+  }
+
+  // --- reading in place ------------------------------------------------------------------------
+
+  /**
+   * Reads a blob in place, without a pin and without writing shared memory; loads it if it is not
+   * cached. `arg` is passed on, so that a hot `read` need not be a new closure each time.
+   *
+   * @throws whatever `read` throws over bytes that held still, and what `pin` throws.
+   */
+  optimistic<T, A = undefined>(id: BlobId, read: Read<T, A>, arg?: A): T {
+    const control = this.#control;
+    const index = control.locate(id, this.#me);
+    if (index >= 0) {
+      const version = this.#f64[this.#out] as number;
+      try {
+        const result = read(this.#memory.frame(index), arg as A);
+        if (control.validate(index, version) !== 0) return result;
+      } catch (error) {
+        if (control.validate(index, version) !== 0) throw error;
+      }
+      this.#core.noteRestart();
+    }
+    return this.#readPinned(id, read, arg as A);
+  }
+
+  /** One attempt on a cached blob: the result, or RESTART. Waits for nothing, loads nothing. */
+  tryOptimistic<T, A = undefined>(id: BlobId, read: Read<T, A>, arg?: A): T | typeof RESTART {
+    const control = this.#control;
+    const index = control.locate(id, this.#me);
+    if (index < 0) {
+      checkBlobId(id);
+      this.#core.thread.assertRunning();
+      return RESTART;
+    }
+    const version = this.#f64[this.#out] as number;
+    try {
+      const result = read(this.#memory.frame(index), arg as A);
+      if (control.validate(index, version) !== 0) return result;
+    } catch (error) {
+      if (control.validate(index, version) !== 0) throw error;
+    }
+    this.#core.noteRestart();
+    return RESTART;
+  }
+
+  /** The slow way of `optimistic`: pinned, a few more attempts, then under a shared latch. */
+  #readPinned<T, A>(id: BlobId, read: Read<T, A>, arg: A): T {
+    const control = this.#control;
+    const pin = this.pin(id);
+    try {
+      const frame = pin.optimisticFrame();
+      for (let attempt = 1; attempt < ATTEMPTS_MAX; attempt++) {
+        const version = control.optimistic(frame.index);
+        if (version < 0) break; // somebody writes: wait for the latch instead of spinning
+        try {
+          const result = read(frame, arg);
+          if (control.validate(frame.index, version) !== 0) return result;
+        } catch (error) {
+          if (control.validate(frame.index, version) !== 0) throw error;
+        }
+        this.#core.noteRestart();
+      }
+      this.#core.noteFallback();
+      const latch = pin.read();
+      try {
+        return read(frame, arg);
+      } finally {
+        latch.release();
+      }
+    } finally {
+      pin.release();
+    }
+  }
+
+  // --- guards ------------------------------------------------------------------------------------
+
+  /**
+   * Keeps the blob in its frame until the pin is released; loads it if it is not cached.
+   *
+   * @throws {WeirpoolError} `BLOB_NOT_FOUND`, `BLOB_CORRUPT`, `STORE_IO`, `POOL_EXHAUSTED`,
+   *         `OP_RESTART` (it would have to wait while this thread holds a latch), `POISONED`,
+   *         `POOL_CLOSED`; {TypeError}, {RangeError} not a blob id.
+   */
+  pin(id: BlobId): Pin {
+    let index = this.#control.pin(id, this.#me, 1);
+    if (index < 0) index = this.#core.residency.pin(id, true);
+    return new Pin(this.#core, this.#memory.frame(index), id, true);
+  }
+
+  /** As `pin`, for statistics and checks: neither counters nor recency change. */
+  pinSilent(id: BlobId): Pin {
+    let index = this.#control.pin(id, this.#me, 0);
+    if (index < 0) index = this.#core.residency.pin(id, false);
+    return new Pin(this.#core, this.#memory.frame(index), id, true);
+  }
+
+  /** Pin and shared latch in one step. Errors as `pin` and `Pin.read`. */
+  read(id: BlobId): SharedGuard {
+    const index = this.#control.pinShared(id, this.#me);
+    if (index >= 0) return new SharedGuard(this.#core, this.#memory.frame(index), id, true);
+    return this.#readSlowly(id);
+  }
+
+  #readSlowly(id: BlobId): SharedGuard {
+    const index = this.#core.residency.pin(id, true);
+    try {
+      if (this.#core.residency.acquireShared(index, id) === GONE) throw goneError(id);
+    } catch (error) {
+      this.#control.unpin(index, this.#me);
+      throw error;
+    }
+    return new SharedGuard(this.#core, this.#memory.frame(index), id, true);
+  }
+
+  /**
+   * Pin and exclusive latch in one step; marks the frame dirty, so that it stays until
+   * `writeBlob` or `close` has written it. Errors as `pin` and `Pin.write`.
+   */
+  write(id: BlobId): ExclusiveGuard {
+    const index = this.#control.pinExclusive(id, this.#me, SEQ_UNLOGGED);
+    if (index >= 0) return new ExclusiveGuard(this.#core, this.#memory.frame(index), id, true);
+    return this.#writeSlowly(id);
+  }
+
+  #writeSlowly(id: BlobId): ExclusiveGuard {
+    const index = this.#core.residency.pin(id, true);
+    try {
+      if (this.#core.residency.acquireExclusive(index, id) === GONE) throw goneError(id);
+    } catch (error) {
+      this.#control.unpin(index, this.#me);
+      throw error;
+    }
+    this.#control.markDirty(index, SEQ_UNLOGGED);
+    return new ExclusiveGuard(this.#core, this.#memory.frame(index), id, true);
+  }
+
+  // --- copies, hints ---------------------------------------------------------------------------
+
+  /**
+   * Copies the blob into `target` (blobBytes long) under a shared latch; loads it if need be.
+   * Errors as `read`, and {RangeError} for a target of another size.
+   */
+  readInto(id: BlobId, target: Uint8Array): void {
+    this.#checkBytes(target);
+    const guard = this.read(id);
+    try {
+      target.set(guard.bytes);
+    } finally {
+      guard.release();
+    }
+  }
+
+  /** As `readInto`, but loads nothing: false if the blob is not in a frame. Counts nothing. */
+  copyCached(id: BlobId, target: Uint8Array): boolean {
+    checkBlobId(id);
+    this.#checkBytes(target);
+    const index = this.#core.residency.pinCached(id);
+    if (index === MISS) return false;
+    try {
+      if (this.#core.residency.acquireShared(index, id) === GONE) return false;
+      target.set(this.#memory.frame(index).bytes);
+      this.#control.releaseShared(index, this.#me);
+    } finally {
+      this.#control.unpin(index, this.#me);
+    }
+    return true;
+  }
+
+  /**
+   * Asks the loader thread to bring the blobs into frames; resolves when it has tried. A hint: a
+   * blob that cannot be loaded is no error here.
+   */
+  prefetch(ids: readonly BlobId[]): Promise<void> {
+    return this.#prefetcher.prefetch(ids);
+  }
+
+  #checkBytes(bytes: Uint8Array): void {
+    if (!(bytes instanceof Uint8Array)) throw new TypeError('Bytes are given as a Uint8Array');
+    if (bytes.length !== this.blobBytes) {
+      throw new RangeError(`A blob has ${this.blobBytes} bytes, not ${bytes.length}`);
+    }
+  }
+
+  // --- blobs -------------------------------------------------------------------------------------
+
+  /** The next blob id; never handed out again, also not after a crash. */
+  allocate(): BlobId {
+    this.#core.thread.assertRunning();
+    return this.#core.store.allocate();
+  }
+
+  /** Whether there is such a blob. A cached one is not looked up in the store. */
+  has(id: BlobId): boolean {
+    checkBlobId(id);
+    this.#core.thread.assertRunning();
+    return this.#control.isCached(id) !== 0 || this.#core.store.has(id);
+  }
+
+  /** All blob ids in ascending order. */
+  list(): BlobId[] {
+    this.#core.thread.assertRunning();
+    return this.#core.store.list();
+  }
+
+  /** Blobs that are in frames now. */
+  cachedCount(): number {
+    this.#core.thread.assertRunning();
+    return countFrames(this.#memory).cached;
+  }
+
+  /** Takes the blob out of its frame; true only if the eviction rule let it go. */
+  evict(id: BlobId): boolean {
+    checkBlobId(id);
+    this.#core.thread.assertRunning();
+    return this.#core.residency.evict(id);
+  }
+
+  /**
+   * Writes a whole blob to the store, atomically and durably, then makes a cached image equal to
+   * it and clean. A blob that is not cached is not brought into a frame.
+   *
+   * @param id     From `allocate`.
+   * @param bytes  blobBytes long; copied before anything else happens.
+   * @throws {WeirpoolError} `STORE_IO`, `STORE_FULL`, `FENCED`, `LATCH_HELD` (this thread holds a
+   *         latch), `POISONED`, `POOL_CLOSED`; {RangeError} wrong size, or an id never handed out.
+   * @remarks Cost: two syncs.
+   */
+  writeBlob(id: BlobId, bytes: Uint8Array): void {
+    this.#checkAllocated(id);
+    this.#checkBytes(bytes);
+    const { residency, store } = this.#core;
+    store.exclusively(() => {
+      store.assertRoom(1);
+      const staged = store.stage(id, bytes);
+      store.commit([staged.blob], []);
+      residency.refresh(id, staged.bytes);
+    });
+  }
+
+  #checkAllocated(id: BlobId): void {
+    checkBlobId(id);
+    this.#core.thread.assertRunning();
+    if (!this.#core.store.isAllocated(id)) {
+      throw new RangeError(`Blob id ${id} was never handed out: ask allocate() for one`);
+    }
+  }
+
+  /**
+   * Deletes a blob: from the store, from its frame, with its dirty mark. Pins that are left read
+   * `BLOB_GONE`. False, and nothing done, if there is no such blob. Errors as `writeBlob`.
+   */
+  deleteBlob(id: BlobId): boolean {
+    checkBlobId(id);
+    const { residency, store } = this.#core;
+    return store.exclusively(() => {
+      if (!store.has(id)) return false;
+      store.commit([], [id]);
+      residency.drop(id);
+      return true;
+    });
+  }
+
+  // --- the pool itself -----------------------------------------------------------------------------
+
+  /** Counts of now, and counters since the pool was opened. Changes none of them. */
+  stats(): PoolStats {
+    const memory = this.#memory;
+    const { frames, blobBytes } = memory.shared;
+    return {
+      ...countFrames(memory),
+      ...countThreads(memory),
+      frames,
+      blobBytes,
+      threads: attachedThreads(memory),
+      memoryBytes: frames * blobBytes + memory.shared.controlBytes,
+      store: this.#core.store.stats(),
+    };
+  }
+
+  /** Reads every blob from the store and checks it: what is wrong, nothing if all is well. */
+  verify(): StoreFinding[] {
+    this.#core.thread.assertRunning();
+    return this.#core.store.verify();
+  }
+
+  /**
+   * Tells this thread's pool of a worker that was started before the pool was opened, so that its
+   * death is noticed where the platform has no /proc. Later workers are noticed by themselves.
+   */
+  watch(worker: Worker): void {
+    watchWorker(worker);
+  }
+
+  /**
+   * In the opener: refuses new operations, waits for other threads' latches, writes dirty frames,
+   * gives the store back. Elsewhere: leaves the pool. Idempotent.
+   *
+   * @throws {WeirpoolError} `LATCH_HELD`: this thread still holds a latch (nothing was done), or
+   *         another one never released a dirty blob (all else is closed); `STORE_IO`.
+   */
+  close(): Promise<void> {
+    if (this.#closed === undefined && this.#core.thread.latchesHeld > 0) {
+      const message = 'This thread still holds a latch. Release the guards, then close the pool.';
+      return Promise.reject(new WeirpoolError('LATCH_HELD', message));
+    }
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const core = this.#core;
+    this.#watch.stop();
+    if (this.#opened !== undefined) {
+      await closeOpened(this.#opened);
+      return;
+    }
+    core.detach();
+    this.#control = leftControl(this.#control);
+    await core.store.backend.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

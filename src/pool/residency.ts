@@ -1,0 +1,346 @@
+/**
+ * Which blobs are in frames: misses, loads, eviction, dropping and refreshing.
+ *
+ * Owns:        frames between two states, for as long as this thread has X and E on them.
+ * Invariants:  I4  a load is published as LOADING before the store is read: a second thread that
+ *                  misses the same blob waits for the first, and finds its error if it fails;
+ *              I1  every removal goes through `mayEvict` (assembly/frames.ts);
+ *              D1  who holds a latch never waits for a frame: it gets OP_RESTART.
+ * Threads:     any. A load is always completed by the thread that claimed the frame, without its
+ *              event loop.
+ */
+import { ERROR_CODES, type ErrorCode, WeirpoolError } from '../errors.ts';
+import {
+  BUSY,
+  type ControlExports,
+  GONE,
+  H_FREE_COUNT,
+  HELD,
+  MISS,
+  NONE,
+  OK,
+  S_MISSES,
+  STOPPED,
+} from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+import { PARK_MS, type PoolThread } from '../memory/thread.ts';
+import type { BlobId } from '../store/contract.ts';
+import { asWeirpoolError, type MappedStore, notFound } from '../store/mapped-store.ts';
+import { countFrames } from './stats.ts';
+
+/** Found by another thread in the meantime: look again. */
+const LOST_RACE = -1;
+
+/**
+ * @throws {TypeError}  not a number.
+ * @throws {RangeError} not a positive safe integer.
+ */
+export function checkBlobId(id: unknown): BlobId {
+  if (typeof id !== 'number') throw new TypeError(`A blob id is a number, not ${typeof id}`);
+  if (!Number.isSafeInteger(id) || id < 1) {
+    throw new RangeError(`A blob id is a positive safe integer, not ${id}`);
+  }
+  return id;
+}
+
+export class Residency {
+  readonly #thread: PoolThread;
+  readonly #memory: ThreadMemory;
+  readonly #control: ControlExports;
+  readonly #me: number;
+  readonly #store: MappedStore;
+  readonly #frameWaitMs: number;
+
+  constructor(thread: PoolThread, store: MappedStore, frameWaitMs: number) {
+    this.#thread = thread;
+    this.#memory = thread.memory;
+    this.#control = thread.control;
+    this.#me = thread.me;
+    this.#store = store;
+    this.#frameWaitMs = frameWaitMs;
+  }
+
+  // --- pinning -------------------------------------------------------------------------------
+
+  /**
+   * Pins the blob after the fast path did not: waits for a load or an eviction, or loads.
+   *
+   * @param counted  Whether a miss is counted and the recency touched.
+   * @returns        The frame, with one pin of this thread.
+   * @throws {WeirpoolError} `BLOB_NOT_FOUND`, `BLOB_CORRUPT`, `STORE_IO`, `POOL_EXHAUSTED`,
+   *                         `OP_RESTART`, `LATCH_HELD`, `POISONED`, `POOL_CLOSED`.
+   */
+  pin(id: BlobId, counted: boolean): number {
+    checkBlobId(id);
+    this.#thread.assertRunning();
+    let missed = false;
+    for (;;) {
+      const frame = this.#control.pin(id, this.#me, counted && !missed ? 1 : 0);
+      if (frame >= 0) return frame;
+      if (frame === STOPPED) throw this.#thread.stopped();
+      const there = this.#find(id);
+      if (there !== MISS) {
+        this.#awaitMoved(there, id);
+        continue;
+      }
+      if (counted && !missed) this.#countMiss();
+      missed = true;
+      const loaded = this.#load(id);
+      if (loaded !== LOST_RACE) return loaded;
+    }
+  }
+
+  /** Pins the blob if it is in a frame, waiting for a load under way: the frame, or MISS. */
+  pinCached(id: BlobId): number {
+    this.#thread.assertRunning();
+    for (;;) {
+      const frame = this.#control.pin(id, this.#me, 0);
+      if (frame >= 0) return frame;
+      if (frame === STOPPED) throw this.#thread.stopped();
+      const there = this.#find(id);
+      if (there === MISS) return MISS;
+      this.#awaitMoved(there, id);
+    }
+  }
+
+  #find(id: BlobId): number {
+    return this.#thread.wait(() => this.#control.findLocked(id, this.#me, PARK_MS));
+  }
+
+  #countMiss(): void {
+    const at = this.#thread.slotField(S_MISSES) / BigUint64Array.BYTES_PER_ELEMENT;
+    this.#memory.u64[at] = (this.#memory.u64[at] as bigint) + 1n;
+  }
+
+  /** Waits until the frame has stopped changing to or from the blob; throws what a load threw. */
+  #awaitMoved(frame: number, id: BlobId): void {
+    const control = this.#control;
+    const version = control.movingVersion(frame, id);
+    if (version < 0) return;
+    if (control.latchOwner(frame) === this.#me + 1) throw heldError(id);
+    this.#thread.wait(() => control.waitMoved(frame, version, this.#me, PARK_MS));
+    const code = control.loadFailure(frame, version);
+    if (code !== 0) throw this.#sharedFailure(id, code, control.loadErrno(frame));
+  }
+
+  // --- loading -------------------------------------------------------------------------------
+
+  #load(id: BlobId): number {
+    if (!this.#store.has(id)) throw notFound(id);
+    const frame = this.obtainFrame();
+    const control = this.#control;
+    const me = this.#me;
+    if (this.#thread.wait(() => control.publishLoading(id, frame, me, PARK_MS)) === BUSY) {
+      this.giveBack(frame);
+      return LOST_RACE;
+    }
+    try {
+      this.#store.readFrame(id, this.#memory.frame(frame));
+    } catch (error) {
+      const failure = asWeirpoolError(error);
+      const code = ERROR_CODES.indexOf(failure.code) + 1;
+      control.noteLoadFailure(frame, me, code, Number(failure.details['errno'] ?? 0) || 0);
+      this.#unmap(frame);
+      this.giveBack(frame);
+      throw failure;
+    }
+    this.#thread.wait(() => control.finishLoad(frame, me, PARK_MS));
+    return frame;
+  }
+
+  /** The error of another thread's load, for one who waited for it. */
+  #sharedFailure(id: BlobId, mark: number, errno: number): WeirpoolError {
+    const code: ErrorCode = ERROR_CODES[mark - 1] ?? 'STORE_IO';
+    return new WeirpoolError(code, `Blob ${id} could not be loaded by the thread that tried.`, {
+      details: errno === 0 ? { id } : { id, errno },
+    });
+  }
+
+  // --- frames --------------------------------------------------------------------------------
+
+  /**
+   * A frame that is this thread's own: a free one, else a victim's.
+   *
+   * @throws {WeirpoolError} `POOL_EXHAUSTED` after `frameWaitMs`; `OP_RESTART` at once when this
+   *                         thread holds a latch.
+   */
+  obtainFrame(): number {
+    const frame = this.#tryObtain();
+    if (frame !== NONE) return frame;
+    if (this.#thread.latchesHeld > 0) {
+      throw new WeirpoolError(
+        'OP_RESTART',
+        'No frame is free, and a thread that holds a latch does not wait for one. Release the ' +
+          'guards and start again.',
+      );
+    }
+    return this.#waitForFrame();
+  }
+
+  #tryObtain(): number {
+    const control = this.#control;
+    const free = this.#thread.wait(() => control.takeFree(this.#me, PARK_MS));
+    if (free !== NONE) return free;
+    const victim = this.#thread.wait(() => control.sweep(this.#me, PARK_MS));
+    if (victim !== NONE) this.#unmap(victim);
+    return victim;
+  }
+
+  #waitForFrame(): number {
+    const control = this.#control;
+    const deadline = performance.now() + this.#frameWaitMs;
+    for (;;) {
+      const seen = control.enterFrameQueue(this.#me);
+      let left: number;
+      try {
+        const frame = this.#tryObtain();
+        if (frame !== NONE) return frame;
+        left = deadline - performance.now();
+        if (left > 0) control.waitForFrame(this.#me, seen, Math.min(PARK_MS, Math.ceil(left)));
+      } finally {
+        control.leaveFrameQueue(this.#me);
+      }
+      this.#thread.lookAround();
+      if (left <= 0) throw this.#exhausted();
+    }
+  }
+
+  #exhausted(): WeirpoolError {
+    const { pinned, dirty, latched, loading } = countFrames(this.#memory);
+    const { frames } = this.#memory.shared;
+    return new WeirpoolError(
+      'POOL_EXHAUSTED',
+      `None of the ${frames} frames may be evicted: ${pinned} pinned, ${dirty} dirty, ${latched} ` +
+        `latched, ${loading} loading. Release guards, write dirty blobs, or open the pool with ` +
+        'more `frames`.',
+      { details: { frames, pinned, dirty, latched, loading } },
+    );
+  }
+
+  #unmap(frame: number): void {
+    this.#thread.wait(() => this.#control.unmap(frame, this.#me, PARK_MS));
+  }
+
+  /** Puts a frame of this thread's own on the free list. */
+  giveBack(frame: number): void {
+    this.#thread.wait(() => this.#control.giveFree(frame, this.#me, PARK_MS));
+  }
+
+  // --- evicting, dropping, refreshing ----------------------------------------------------------
+
+  /** Evicts the blob if the one rule lets it go; false also when it is not cached. */
+  evict(id: BlobId): boolean {
+    const frame = this.#find(id);
+    if (frame === MISS) return false;
+    const control = this.#control;
+    if (this.#thread.wait(() => control.evictFrame(frame, id, this.#me, PARK_MS)) !== OK) {
+      return false;
+    }
+    this.#unmap(frame);
+    this.giveBack(frame);
+    return true;
+  }
+
+  /** Evicts one frame of the policy's choice; false when none may go. */
+  evictOne(): boolean {
+    const frame = this.#thread.wait(() => this.#control.sweep(this.#me, PARK_MS));
+    if (frame === NONE) return false;
+    this.#unmap(frame);
+    this.giveBack(frame);
+    return true;
+  }
+
+  get framesFree(): number {
+    return this.#memory.load(H_FREE_COUNT);
+  }
+
+  /** Latches the blob exclusively if it is in a frame: the frame, or MISS. */
+  latchCached(id: BlobId): number {
+    for (;;) {
+      const frame = this.#find(id);
+      if (frame === MISS) return MISS;
+      if (this.#control.movingVersion(frame, id) >= 0) {
+        this.#waitForMove(frame, id);
+        continue;
+      }
+      const result = this.acquireExclusive(frame, id);
+      if (result === OK && this.#control.blobOf(frame) === id) return frame;
+      if (result === OK) this.#control.releaseExclusive(frame, this.#me);
+    }
+  }
+
+  /** As `#awaitMoved`, for one who does not care whether the load failed. */
+  #waitForMove(frame: number, id: BlobId): void {
+    const version = this.#control.movingVersion(frame, id);
+    if (version < 0) return;
+    this.#thread.wait(() => this.#control.waitMoved(frame, version, this.#me, PARK_MS));
+  }
+
+  /** OK or GONE; waits. Takes its claim back if it has to throw. */
+  acquireExclusive(frame: number, id: BlobId): number {
+    const control = this.#control;
+    let result: number;
+    try {
+      result = this.#thread.wait(() => control.acquireExclusive(frame, this.#me, PARK_MS));
+    } catch (error) {
+      control.abandonExclusive(frame, this.#me);
+      throw error;
+    }
+    return this.#latchResult(result, id);
+  }
+
+  acquireShared(frame: number, id: BlobId): number {
+    const control = this.#control;
+    const result = this.#thread.wait(() => control.acquireShared(frame, this.#me, PARK_MS));
+    return this.#latchResult(result, id);
+  }
+
+  #latchResult(result: number, id: BlobId): number {
+    if (result === OK || result === GONE) return result;
+    if (result === STOPPED) throw this.#thread.stopped();
+    if (result === HELD) throw heldError(id);
+    throw new WeirpoolError(
+      'OP_RESTART',
+      `Blob ${id} is latched, and a thread that holds a latch does not wait for another one. ` +
+        'Release the guards and start again.',
+      { details: { id } },
+    );
+  }
+
+  /** Makes a cached image equal to what was committed, and clean. */
+  refresh(id: BlobId, bytes: Uint8Array): void {
+    const frame = this.latchCached(id);
+    if (frame === MISS) return;
+    try {
+      this.#memory.frame(frame).bytes.set(bytes);
+      this.#control.clearDirty(frame);
+    } finally {
+      this.#control.releaseExclusive(frame, this.#me);
+    }
+  }
+
+  /** Drops a deleted blob's frame; pins that are left read GONE. */
+  drop(id: BlobId): void {
+    const frame = this.latchCached(id);
+    if (frame === MISS) return;
+    this.#unmap(frame);
+    const control = this.#control;
+    if (this.#thread.wait(() => control.dropBlob(frame, this.#me, PARK_MS)) === OK) {
+      this.giveBack(frame);
+    }
+  }
+}
+
+export function heldError(id: BlobId): WeirpoolError {
+  return new WeirpoolError(
+    'LATCH_HELD',
+    `This thread already holds blob ${id} in a conflicting mode. Release that guard first.`,
+    { details: { id } },
+  );
+}
+
+export function goneError(id: BlobId): WeirpoolError {
+  return new WeirpoolError('BLOB_GONE', `Blob ${id} was deleted while it was pinned.`, {
+    details: { id },
+  });
+}

@@ -1,0 +1,357 @@
+/**
+ * Blobs by id over a backend: the shared mapping, checksums, slots, atomic commits.
+ *
+ * Owns:        the mapping and the slot bitmap in the control memory, through assembly/mapping.ts.
+ * Invariants:  I6   new bytes go to a slot that the mapping does not name and that nobody reads; the
+ *                   old slot is free only after the commit was published;
+ *              W2D  slots are synced before the commit that names them.
+ * Threads:     one object for each thread; reads take no lock, commits run under the commit lock.
+ *
+ * A reader announces the slot, looks the id up again, and only then reads: from then on the slot
+ * is not handed out for writing. Every read is verified against the mapping's checksum.
+ */
+import { WeirpoolError } from '../errors.ts';
+import {
+  BUSY,
+  H_COMMIT_NUMBER,
+  H_EPOCH,
+  H_LEASE_END,
+  H_MAP_COUNT,
+  H_MAP_MASK,
+  H_NEXT_ID,
+  H_SLOTS_USED,
+  LOCK_COMMIT,
+  MISS,
+  NONE,
+  OK,
+} from '../generated/layout.ts';
+import type { Checksummer } from '../memory/checksum.ts';
+import type { Frame } from '../memory/frame.ts';
+import { PARK_MS, type PoolThread } from '../memory/thread.ts';
+import type {
+  BlobId,
+  BlobMapping,
+  StoreBackend,
+  StoreChange,
+  StoreFinding,
+  StoreImage,
+  StoreStats,
+} from './contract.ts';
+
+/** Ids that one manifest record reserves: each opening skips at most so many. */
+export const ID_LEASE = 1024;
+/** How long a reader naps while a commit is being published, in ms. */
+const PUBLISH_NAP_MS = 1;
+
+/** A slot that was written and summed, not yet named by the mapping. */
+export interface StagedBlob {
+  readonly blob: BlobMapping;
+  /** What was written; valid until the next blob is staged or read in this thread. */
+  readonly bytes: Uint8Array;
+}
+
+export class MappedStore {
+  readonly backend: StoreBackend;
+  readonly blobBytes: number;
+  readonly #thread: PoolThread;
+  readonly #checksummer: Checksummer;
+
+  constructor(thread: PoolThread, backend: StoreBackend, checksummer: Checksummer) {
+    this.#thread = thread;
+    this.backend = backend;
+    this.blobBytes = thread.memory.shared.blobBytes;
+    this.#checksummer = checksummer;
+  }
+
+  // --- opening -------------------------------------------------------------------------------
+
+  /** Takes over what the store has committed; in the opener, before there are other threads. */
+  load(image: StoreImage): void {
+    const { control, memory } = this.#thread;
+    for (const { id, slot, checksum } of image.blobs) {
+      if (control.slotMark(slot) !== OK) throw this.#manifestError(id, slot);
+      if (control.mapPut(id, slot, checksum) !== OK) throw this.#fullError();
+    }
+    memory.storeU64(H_NEXT_ID, image.nextBlobId);
+    memory.storeU64(H_LEASE_END, image.nextBlobId);
+    memory.storeU64(H_COMMIT_NUMBER, image.commitNumber);
+    memory.storeU64(H_EPOCH, image.epoch);
+  }
+
+  #manifestError(id: BlobId, slot: number): WeirpoolError {
+    return new WeirpoolError(
+      'MANIFEST_CORRUPT',
+      `The manifest gives slot ${slot} to blob ${id}, but it is taken or out of range.`,
+      { details: { id, slot } },
+    );
+  }
+
+  // --- looking up ----------------------------------------------------------------------------
+
+  /** Where the blob is, or undefined if the store does not have it. */
+  lookup(id: BlobId): BlobMapping | undefined {
+    const { control, memory, me } = this.#thread;
+    let result = control.mapGet(id, me);
+    while (result === BUSY) {
+      this.#nap();
+      result = control.mapGet(id, me);
+    }
+    if (result === MISS) return undefined;
+    const out = this.#thread.outIndex;
+    return { id, slot: memory.f64[out] as number, checksum: memory.u64[out + 1] as bigint };
+  }
+
+  has(id: BlobId): boolean {
+    return this.lookup(id) !== undefined;
+  }
+
+  /** All ids in ascending order: the state between two commits. */
+  list(): BlobId[] {
+    const { control, memory } = this.#thread;
+    const capacity = memory.load(H_MAP_MASK) + 1;
+    for (;;) {
+      const version = control.mapVersion();
+      const ids: BlobId[] = [];
+      for (let index = 0; index < capacity && version !== BUSY; index++) {
+        const id = control.mapIdAt(index);
+        if (id !== 0) ids.push(id);
+      }
+      if (version !== BUSY && control.mapVersion() === version) return ids.sort((a, b) => a - b);
+      this.#nap();
+    }
+  }
+
+  #nap(): void {
+    // A word that nobody notifies: a bounded sleep that the publisher does not have to end.
+    Atomics.wait(this.#thread.memory.i32, LOCK_COMMIT / 4 + 1, 0, PUBLISH_NAP_MS);
+    this.#thread.lookAround();
+  }
+
+  // --- reading -------------------------------------------------------------------------------
+
+  /**
+   * Reads a blob into a frame that the calling thread owns.
+   *
+   * @throws {WeirpoolError} `BLOB_NOT_FOUND`, `BLOB_CORRUPT`, `STORE_IO`.
+   */
+  readFrame(id: BlobId, frame: Frame): void {
+    this.#read(id, frame.bytes, () => this.#thread.memory.checksum(frame.index, id));
+  }
+
+  /** Reads a blob into this thread's scratch area; valid until the next call. Errors as above. */
+  readScratch(id: BlobId): Uint8Array {
+    const scratch = this.#checksummer.scratch(this.blobBytes);
+    this.#read(id, scratch, () => this.#checksummer.ofScratch(this.blobBytes, id));
+    return scratch;
+  }
+
+  #read(id: BlobId, target: Uint8Array, checksum: () => bigint): void {
+    const { control, me } = this.#thread;
+    for (;;) {
+      const found = this.lookup(id);
+      if (found === undefined) throw notFound(id);
+      control.readBegin(found.slot, me);
+      try {
+        const again = this.lookup(id);
+        if (again?.slot !== found.slot || again.checksum !== found.checksum) continue;
+        this.backend.readSlot(found.slot, target);
+      } finally {
+        control.readEnd(me);
+      }
+      if (checksum() === found.checksum) return;
+      throw this.#corrupt(found);
+    }
+  }
+
+  #corrupt({ id, slot }: BlobMapping): WeirpoolError {
+    const offset = slot * this.blobBytes;
+    return new WeirpoolError(
+      'BLOB_CORRUPT',
+      `The bytes of blob ${id} in store slot ${slot} (offset ${offset}) do not match their ` +
+        'checksum. Restore the store from a backup.',
+      { details: { id, slot, offset } },
+    );
+  }
+
+  // --- writing, under the commit lock ----------------------------------------------------------
+
+  /**
+   * Runs `action` under the commit lock.
+   *
+   * @throws {WeirpoolError} `LATCH_HELD` when the thread holds a latch: a commit waits for disks.
+   */
+  exclusively<T>(action: () => T): T {
+    const { control, me } = this.#thread;
+    this.#thread.assertRunning();
+    if (this.#thread.latchesHeld > 0) {
+      throw new WeirpoolError(
+        'LATCH_HELD',
+        'This thread holds a latch, and writing to the store waits for the disk. Release the ' +
+          'guards first.',
+      );
+    }
+    this.#thread.wait(() => control.lockTake(LOCK_COMMIT, me, PARK_MS));
+    try {
+      this.#thread.assertRunning();
+      return action();
+    } finally {
+      control.lockGive(LOCK_COMMIT);
+    }
+  }
+
+  /** Refuses before anything is written what the mapping could not name. */
+  assertRoom(blobs: number): void {
+    const { memory } = this.#thread;
+    const capacity = memory.load(H_MAP_MASK) + 1;
+    if (memory.load(H_MAP_COUNT) + blobs > capacity - Math.floor(capacity / 8)) {
+      throw this.#fullError();
+    }
+  }
+
+  #fullError(): WeirpoolError {
+    const { memory } = this.#thread;
+    return new WeirpoolError(
+      'STORE_FULL',
+      `The store has ${memory.load(H_MAP_COUNT)} blobs and no room to name more. Open it again ` +
+        'with a larger `blobsMax`.',
+      { details: { blobs: memory.load(H_MAP_COUNT) } },
+    );
+  }
+
+  /**
+   * Writes the blob to a fresh slot. The bytes are copied first, so that what is written is what
+   * was summed. A slot whose write failed stays out of use until the store is reopened.
+   */
+  stage(id: BlobId, bytes: Uint8Array): StagedBlob {
+    const slot = this.#thread.control.slotTake();
+    if (slot === NONE) throw this.#fullError();
+    const scratch = this.#checksummer.scratch(this.blobBytes);
+    scratch.set(bytes);
+    const checksum = this.#checksummer.ofScratch(this.blobBytes, id);
+    this.backend.writeSlot(slot, scratch);
+    return { blob: { id, slot, checksum }, bytes: scratch };
+  }
+
+  /** Gives staged slots back that no commit will name. */
+  unstage(staged: readonly BlobMapping[]): void {
+    for (const { slot } of staged) this.#thread.control.slotFree(slot);
+  }
+
+  /**
+   * Syncs, commits and publishes. A failed sync and an unknown outcome poison the pool.
+   *
+   * @throws {WeirpoolError} `STORE_IO`, `FENCED`; the staged slots are given back if the store
+   *                         surely is as before.
+   */
+  commit(mapped: readonly BlobMapping[], deleted: readonly BlobId[], leaseEnd?: BlobId): void {
+    const change: StoreChange = {
+      mapped,
+      deleted,
+      nextBlobId: leaseEnd ?? this.#thread.memory.loadU64(H_LEASE_END),
+    };
+    try {
+      if (mapped.length > 0) this.#sync();
+      this.backend.commit(change);
+    } catch (error) {
+      const cause = asWeirpoolError(error);
+      if (cause.outcome === 'unknown' || cause.code === 'FENCED') this.#thread.poison(cause);
+      else this.unstage(mapped);
+      throw cause;
+    }
+    this.#publish(change);
+  }
+
+  #sync(): void {
+    try {
+      this.backend.sync();
+    } catch (error) {
+      // The next sync would succeed although the pages are gone: never retry, stop.
+      const cause = asWeirpoolError(error);
+      throw new WeirpoolError(cause.code, cause.message, {
+        cause,
+        outcome: 'unknown',
+        details: cause.details,
+      });
+    }
+  }
+
+  #publish({ mapped, deleted, nextBlobId }: StoreChange): void {
+    const { control, memory } = this.#thread;
+    const changed = [...mapped.map(({ id }) => id), ...deleted];
+    const left = changed.flatMap((id) => this.lookup(id)?.slot ?? []);
+    control.mapBegin();
+    for (const { id, slot, checksum } of mapped) control.mapPut(id, slot, checksum);
+    for (const id of deleted) control.mapRemove(id);
+    control.mapEnd();
+    for (const slot of left) control.slotFree(slot);
+    memory.storeU64(H_LEASE_END, nextBlobId);
+    memory.storeU64(H_COMMIT_NUMBER, memory.loadU64(H_COMMIT_NUMBER) + 1);
+  }
+
+  // --- ids -----------------------------------------------------------------------------------
+
+  /** The next id. Ids are covered by a lease in the manifest, so that a crash never repeats one. */
+  allocate(): BlobId {
+    const { memory } = this.#thread;
+    const id = Number(Atomics.add(memory.u64, H_NEXT_ID / BigUint64Array.BYTES_PER_ELEMENT, 1n));
+    if (id >= memory.loadU64(H_LEASE_END)) this.exclusively(() => this.#extendLease(id));
+    return id;
+  }
+
+  #extendLease(id: BlobId): void {
+    if (id < this.#thread.memory.loadU64(H_LEASE_END)) return;
+    this.commit([], [], id + ID_LEASE);
+  }
+
+  /** Whether `allocate` has handed the id out. */
+  isAllocated(id: BlobId): boolean {
+    return id < this.#thread.memory.loadU64(H_NEXT_ID);
+  }
+
+  // --- checking ------------------------------------------------------------------------------
+
+  stats(): StoreStats {
+    const { memory } = this.#thread;
+    const { dataBytes, manifestBytes } = this.backend.usage();
+    return {
+      blobs: memory.load(H_MAP_COUNT),
+      slotsUsed: memory.load(H_SLOTS_USED),
+      dataBytes,
+      manifestBytes,
+      commits: memory.loadU64(H_COMMIT_NUMBER),
+    };
+  }
+
+  /** Reads every blob from the store and checks it; reports all that is wrong. */
+  verify(): StoreFinding[] {
+    const findings: StoreFinding[] = [];
+    for (const id of this.list()) {
+      const slot = this.lookup(id)?.slot ?? 0;
+      try {
+        this.readScratch(id);
+      } catch (error) {
+        const { code, message } = asWeirpoolError(error);
+        if (code === 'BLOB_NOT_FOUND') continue; // deleted since it was listed
+        const known = code === 'BLOB_CORRUPT' ? code : 'STORE_IO';
+        findings.push({ code: known, id, slot, message });
+      }
+    }
+    return findings;
+  }
+}
+
+export function notFound(id: BlobId): WeirpoolError {
+  return new WeirpoolError('BLOB_NOT_FOUND', `There is no blob ${id} in the store.`, {
+    details: { id },
+  });
+}
+
+/** What a custom backend throws need not be ours. */
+export function asWeirpoolError(error: unknown): WeirpoolError {
+  if (error instanceof WeirpoolError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new WeirpoolError('STORE_IO', `The store failed: ${message}`, {
+    cause: error,
+    outcome: 'unknown',
+  });
+}
