@@ -22,7 +22,7 @@
  *   - writer: on Arm a plain store may become visible before the store half of a compare-and-swap
  *     that precedes it, so acquisition ends with a fence. On x86-64 a locked instruction orders it.
  *   - release is an atomic store, which orders everything before it on both.
- * The fences exist only in the build that defines FENCED (see scripts/build.ts): Binaryen's
+ * The fences exist only in the build that defines FENCED (see scripts/compile-wasm.ts): Binaryen's
  * `precompute` pass deletes them, and on x86-64 each costs about 17 ns for nothing.
  */
 import {
@@ -70,9 +70,6 @@ import {
   STOPPED,
   VERSION_SHIFT,
 } from './layout';
-
-/** Defined by the fenced build alone. */
-declare const FENCED: i32;
 
 const NS_PER_MS: i64 = 1_000_000;
 

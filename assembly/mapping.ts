@@ -166,6 +166,7 @@ export function slotMark(slot: u32): i32 {
 /** A free slot for writing, lowest first; under the commit lock. NONE when the bitmap is full. */
 export function slotTake(): f64 {
   const slots = load<u32>(H_STORE_SLOTS);
+  let skipped = slots;
   for (let slot = load<u32>(H_SLOT_HINT); slot < slots; slot++) {
     const word = atomic.load<u32>(SLOT_BITS + ((slot >> 5) << 2));
     if (word == 0xffff_ffff) {
@@ -174,9 +175,13 @@ export function slotTake(): f64 {
     }
     if ((word & (1 << (slot & 31))) != 0) continue;
     // The slot first, then the readers: who announced itself later finds the mapping changed.
-    if (isRead(slot)) continue;
+    if (isRead(slot)) {
+      if (slot < skipped) skipped = slot;
+      continue;
+    }
     if (slotMark(slot) == OK) {
-      store<u32>(H_SLOT_HINT, slot + 1);
+      // What was passed over because it was being read is free later: the hint stays before it.
+      store<u32>(H_SLOT_HINT, skipped < slot ? skipped : slot + 1);
       return <f64>slot;
     }
   }

@@ -1,0 +1,91 @@
+/**
+ * `npm run bench -- <suite> [--json] [--seconds S]`
+ *
+ * Bundles the suite with the sources it measures, as plain JavaScript for this Node, and runs it
+ * in a process of its own: what is measured is what a user runs, not what a loader transforms.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { buildAssets } from './build-assets.ts';
+
+const SUITES: readonly string[] = ['hit-path', 'contention', 'miss', 'hit-ratio', 'copy'];
+const USAGE = `usage: npm run bench -- ${SUITES.join('|')} [--json] [--seconds S]`;
+const EXIT_USAGE = 2;
+const SECONDS_MAX = 3600;
+
+interface Command {
+  readonly suite: string;
+  readonly args: readonly string[];
+}
+
+/** The command, or what is wrong with it. */
+function parseCommand(argv: readonly string[]): Command | string {
+  let parsed: ReturnType<typeof parseOptions>;
+  try {
+    parsed = parseOptions(argv);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  const { positionals, values } = parsed;
+  const [suite, ...rest] = positionals;
+  if (suite === undefined) return 'Which suite?';
+  if (!SUITES.includes(suite)) return `There is no suite ${suite}.`;
+  if (rest.length > 0) return `One suite at a time, not ${positionals.join(' ')}.`;
+  const args: string[] = [];
+  if (values.json === true) args.push('--json');
+  if (values.seconds !== undefined) {
+    const seconds = Number(values.seconds);
+    if (!(seconds > 0 && seconds <= SECONDS_MAX)) {
+      return `--seconds is a number above 0 and at most ${SECONDS_MAX}, not ${values.seconds}.`;
+    }
+    args.push('--seconds', String(seconds));
+  }
+  return { suite, args };
+}
+
+function parseOptions(argv: readonly string[]) {
+  return parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: { json: { type: 'boolean' }, seconds: { type: 'string' } },
+  });
+}
+
+async function runSuite({ suite, args }: Command): Promise<number> {
+  const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+  await buildAssets(root);
+  const directory = mkdtempSync(join(tmpdir(), 'weirpool-bench-'));
+  try {
+    const program = join(directory, `${suite}.mjs`);
+    await build({
+      entryPoints: [join(root, `bench/${suite}.ts`)],
+      absWorkingDir: root,
+      outfile: program,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node20',
+      logLevel: 'error',
+    });
+    const run = spawnSync(process.execPath, ['--expose-gc', program, ...args], {
+      cwd: root,
+      stdio: 'inherit',
+    });
+    return run.status ?? 1;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const command = parseCommand(process.argv.slice(2));
+if (typeof command === 'string') {
+  console.error(`${command}\n${USAGE}`);
+  process.exitCode = EXIT_USAGE;
+} else {
+  process.exitCode = await runSuite(command);
+}

@@ -1,0 +1,107 @@
+/** What users get: the packed package, installed, in every module system, and bundled. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { beforeAll, expect, it } from 'vitest';
+import { PROJECT, temporaryDirectory } from '../support/variant.ts';
+import { type Packed, pack, run } from './installed.ts';
+import { CJS, ESM, PRINTED, TYPED } from './program.ts';
+
+let packed: Packed;
+
+beforeAll(() => {
+  packed = pack();
+});
+
+function write(name: string, text: string): string {
+  const path = join(packed.project, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+it('the package needs nothing and runs nothing when it is installed', () => {
+  const { dependencies, optionalDependencies, peerDependencies, scripts } = packed.manifest;
+  expect([dependencies, optionalDependencies, peerDependencies]).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  const automatic = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare'];
+  expect(Object.keys(scripts ?? {}).filter((name) => automatic.includes(name))).toEqual([]);
+  expect(existsSync(join(packed.project, 'node_modules/weirpool/binding.gyp'))).toBe(false);
+});
+
+it('the package holds dist, docs, README, changelog and license and nothing else', () => {
+  const others = packed.files.filter(
+    (path) => !/^(?:dist\/.+\.(?:js|d\.ts)|docs\/.+\.md|[\w.]+)$/.test(path),
+  );
+  expect(others).toEqual([]);
+  expect(packed.files.filter((path) => !path.includes('/')).sort()).toEqual([
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'package.json',
+  ]);
+  expect(packed.files).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts']));
+});
+
+it('nothing in the package names the machine that built it', () => {
+  const named = packed.files.filter((path) =>
+    readFileSync(join(packed.project, 'node_modules/weirpool', path), 'utf8').includes(PROJECT),
+  );
+  expect(named).toEqual([]);
+});
+
+it('a program imports it', () => {
+  const ended = run(process.execPath, [write('program.mjs', ESM)], packed.project);
+  expect(ended).toMatchObject({ status: 0, stdout: PRINTED });
+});
+
+it('a program requires it', () => {
+  const ended = run(process.execPath, [write('program.cjs', CJS)], packed.project);
+  expect(ended).toMatchObject({ status: 0, stdout: PRINTED });
+});
+
+it.each([
+  ['esm', 'mjs'],
+  ['cjs', 'cjs'],
+] as const)('one bundled file (%s) runs from a directory of its own', async (format, extension) => {
+  const elsewhere = temporaryDirectory('bundle');
+  const outfile = join(elsewhere, `bundle.${extension}`);
+  const { warnings } = await build({
+    entryPoints: [write('entry.mjs', ESM)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format,
+    target: 'node20',
+    minify: true,
+    logLevel: 'silent',
+  });
+  expect(warnings).toEqual([]);
+  expect(readdirSync(elsewhere)).toEqual([`bundle.${extension}`]);
+  const ended = run(process.execPath, [outfile], elsewhere);
+  expect(ended).toMatchObject({ status: 0, stdout: PRINTED });
+});
+
+it('its declarations compile under strict settings, without skipping libraries', () => {
+  const settings = {
+    compilerOptions: {
+      target: 'es2022',
+      lib: ['es2023', 'esnext.disposable'],
+      module: 'nodenext',
+      strict: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      noEmit: true,
+      types: ['node'],
+      typeRoots: [join(PROJECT, 'node_modules/@types')],
+    },
+    files: ['typed.mts'],
+  };
+  write('typed.mts', TYPED);
+  write('tsconfig.json', JSON.stringify(settings));
+  const tsc = join(PROJECT, 'node_modules/typescript/bin/tsc');
+  const ended = run(process.execPath, [tsc, '-p', packed.project], packed.project);
+  expect(ended).toMatchObject({ status: 0, stdout: '' });
+});

@@ -1,0 +1,85 @@
+/** A user's program: main and worker code, as plain JavaScript that any module system can run. */
+
+const BODY = `
+async function main() {
+  const directory = mkdtempSync(join(tmpdir(), 'weirpool-user-'));
+  try {
+    const options = { frames: 16, blobBytes: 4096, blobsMax: 64 };
+    let pool = await BufferPool.open(directory, options);
+    const ids = [];
+    for (let n = 1; n <= 8; n++) {
+      const id = pool.allocate();
+      pool.writeBlob(id, new Uint8Array(4096).fill(n));
+      ids.push(id);
+    }
+    await pool.close();
+    pool = await BufferPool.open(directory, options);
+    await pool.prefetch(ids);
+    const sums = ids.map((id) => pool.optimistic(id, sum));
+    const worker = new Worker(process.argv[1], { workerData: { handle: pool.handle, ids } });
+    const inWorker = await new Promise((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+    await new Promise((resolve) => worker.once('exit', resolve));
+    await pool.close();
+    console.log(JSON.stringify({ sums, inWorker }));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function sum(frame) {
+  let total = 0;
+  for (const byte of frame.bytes) total += byte;
+  return total / 4096;
+}
+
+async function work({ handle, ids }) {
+  const pool = await BufferPool.attach(handle);
+  parentPort.postMessage(ids.map((id) => pool.optimistic(id, sum)));
+  await pool.close();
+}
+
+(isMainThread ? main() : work(workerData)).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
+`;
+
+const MODULES: readonly (readonly [string, string])[] = [
+  ['{ BufferPool }', 'weirpool'],
+  ['{ mkdtempSync, rmSync }', 'node:fs'],
+  ['{ tmpdir }', 'node:os'],
+  ['{ join }', 'node:path'],
+  ['{ isMainThread, parentPort, Worker, workerData }', 'node:worker_threads'],
+];
+
+export const ESM: string =
+  MODULES.map(([names, from]) => `import ${names} from '${from}';\n`).join('') + BODY;
+
+export const CJS: string =
+  MODULES.map(([names, from]) => `const ${names} = require('${from}');\n`).join('') + BODY;
+
+/** What the program prints: each blob is filled with its number, in every thread. */
+export const PRINTED: string = `${JSON.stringify({
+  sums: [1, 2, 3, 4, 5, 6, 7, 8],
+  inWorker: [1, 2, 3, 4, 5, 6, 7, 8],
+})}\n`;
+
+/** A typed use of the package; compiled, never run. */
+export const TYPED: string = `
+import { BufferPool, WeirpoolError, type BlobId } from 'weirpool';
+
+export async function use(directory: string): Promise<number> {
+  await using pool = await BufferPool.open(directory, { frames: 64 });
+  const id: BlobId = pool.allocate();
+  try {
+    pool.writeBlob(id, new Uint8Array(512 * 1024));
+    return pool.optimistic(id, (frame) => frame.bytes[0] ?? 0);
+  } catch (error) {
+    if (error instanceof WeirpoolError && error.code === 'POOL_EXHAUSTED') return -1;
+    throw error;
+  }
+}
+`;

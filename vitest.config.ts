@@ -1,0 +1,24 @@
+import { defineConfig } from 'vitest/config';
+
+/** One project for each folder below test/; `npx vitest run --project unit` runs one of them. */
+const PROJECTS = ['unit', 'conformance', 'model', 'concurrency', 'crash', 'package'];
+
+const TEST_TIMEOUT_MS = 60_000;
+
+export default defineConfig({
+  test: {
+    globalSetup: ['test/support/global-setup.ts'],
+    passWithNoTests: true,
+    pool: 'forks',
+    reporters: ['default'],
+    projects: PROJECTS.map((name) => ({
+      extends: true,
+      test: {
+        name,
+        include: [`test/${name}/**/*.test.ts`],
+        testTimeout: TEST_TIMEOUT_MS,
+        hookTimeout: TEST_TIMEOUT_MS,
+      },
+    })),
+  },
+});
