@@ -133,7 +133,7 @@ export async function closeOpened({ core, loader, sweep }: OpenedPool): Promise<
   } finally {
     if (memory.load(H_STATUS) !== STATUS_POISONED) memory.store(H_STATUS, STATUS_CLOSED);
     wakeAll(memory);
-    await store.backend.close();
+    await store.backend.close(memory.load(H_STATUS) === STATUS_CLOSED);
     core.detach();
   }
   if (failure !== undefined) throw failure;

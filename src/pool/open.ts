@@ -15,8 +15,9 @@ import { Checksummer } from '../memory/checksum.ts';
 import { createPoolMemory } from '../memory/pool-memory.ts';
 import { PoolThread } from '../memory/thread.ts';
 import { compileModules, type WasmModules } from '../memory/wasm.ts';
-import { createBackend } from '../store/attach-backend.ts';
+import { createBackend, type MemoryStoreSpec } from '../store/attach-backend.ts';
 import type { BackendContext, StoreBackend } from '../store/contract.ts';
+import { storedBlobBytes } from '../store/file-backend.ts';
 import { MappedStore } from '../store/mapped-store.ts';
 import { backendContext, type PoolHandle } from './attach.ts';
 import { PoolCore } from './core.ts';
@@ -31,6 +32,8 @@ import { BackgroundSweep, LoaderService } from './services.ts';
 
 /** Words of shared memory that a backend may use, see BackendContext. */
 const BACKEND_WORDS = 16;
+/** More than the header of a manifest takes. */
+const MANIFEST_HEADER_BYTES_MAX = 64 * 1024;
 
 let compiled: WasmModules | undefined;
 
@@ -47,13 +50,28 @@ function modules(): WasmModules {
 /** The store that the options name; `directory` means nothing to stores that are not files. */
 async function makeBackend(
   directory: string,
-  { store }: ResolvedOptions,
+  options: ResolvedOptions,
   context: BackendContext,
 ): Promise<StoreBackend> {
+  const { store } = options;
   if (typeof store === 'function') return store(context);
   if (store === 'file') return createBackend({ kind: 'file', directory }, context);
-  if (store === 'memory') return createBackend({ kind: 'memory' }, context);
+  if (store === 'memory') return createBackend(memorySpec(options, context), context);
   return createBackend({ kind: 'module', ...store }, context);
+}
+
+/** Twice `blobsMax` blobs if that is given, since new bytes go to fresh slots; else 1 GiB. */
+function memorySpec({ blobsMax }: ResolvedOptions, { blobBytes }: BackendContext): MemoryStoreSpec {
+  if (blobsMax === undefined) return { kind: 'memory' };
+  return { kind: 'memory', capacityBytes: 2 * blobsMax * blobBytes };
+}
+
+/** The size that was asked for, else the one of the store that is there. */
+function resolveBlobBytes(directory: string, { blobBytes, store }: ResolvedOptions): number {
+  if (blobBytes !== undefined) return blobBytes;
+  if (store !== 'file') return BLOB_BYTES_DEFAULT;
+  const checksummer = new Checksummer(modules().kernels, MANIFEST_HEADER_BYTES_MAX);
+  return storedBlobBytes(directory, checksummer) ?? BLOB_BYTES_DEFAULT;
 }
 
 /** What the opener has beyond what every thread has. */
@@ -70,7 +88,7 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
     throw new TypeError('directory must be a path that is not empty');
   }
   const options = resolveOptions(given);
-  const blobBytes = options.blobBytes ?? BLOB_BYTES_DEFAULT;
+  const blobBytes = resolveBlobBytes(directory, options);
   const wasm = modules();
   const backendWords = new SharedArrayBuffer(BACKEND_WORDS * BigInt64Array.BYTES_PER_ELEMENT);
   const context = backendContext(wasm.kernels, blobBytes, backendWords);

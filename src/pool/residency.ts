@@ -254,18 +254,25 @@ export class Residency {
     return this.#memory.load(H_FREE_COUNT);
   }
 
-  /** Latches the blob exclusively if it is in a frame: the frame, or MISS. */
+  /**
+   * Latches the blob exclusively if it is in a frame: the frame, or MISS. It is pinned until then:
+   * who waits for the latch of a frame that was given back waits until somebody uses that frame.
+   */
   latchCached(id: BlobId): number {
     for (;;) {
-      const frame = this.#find(id);
-      if (frame === MISS) return MISS;
-      if (this.#control.movingVersion(frame, id) >= 0) {
-        this.#waitForMove(frame, id);
+      const there = this.#find(id);
+      if (there === MISS) return MISS;
+      const frame = this.#control.pin(id, this.#me, 0);
+      if (frame === STOPPED) throw this.#thread.stopped();
+      if (frame < 0) {
+        this.#waitForMove(there, id);
         continue;
       }
-      const result = this.acquireExclusive(frame, id);
-      if (result === OK && this.#control.blobOf(frame) === id) return frame;
-      if (result === OK) this.#control.releaseExclusive(frame, this.#me);
+      try {
+        if (this.acquireExclusive(frame, id) === OK) return frame;
+      } finally {
+        this.#control.unpin(frame, this.#me);
+      }
     }
   }
 

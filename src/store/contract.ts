@@ -119,8 +119,12 @@ export interface StoreBackend {
 
   usage(): BackendUsage;
 
-  /** Gives back what this thread opened; in the opener also the exclusive use. Idempotent. */
-  close(): Promise<void>;
+  /**
+   * Gives back what this thread opened; in the opener also the exclusive use. Idempotent.
+   *
+   * @param clean  False after a poison: the end is not recorded as a clean one. Default true.
+   */
+  close(clean?: boolean): Promise<void>;
 }
 
 export interface SlotWrite {

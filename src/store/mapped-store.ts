@@ -10,7 +10,7 @@
  * A reader announces the slot, looks the id up again, and only then reads: from then on the slot
  * is not handed out for writing. Every read is verified against the mapping's checksum.
  */
-import { WeirpoolError } from '../errors.ts';
+import { type Outcome, WeirpoolError } from '../errors.ts';
 import {
   BUSY,
   H_COMMIT_NUMBER,
@@ -228,7 +228,11 @@ export class MappedStore {
     const scratch = this.#checksummer.scratch(this.blobBytes);
     scratch.set(bytes);
     const checksum = this.#checksummer.ofScratch(this.blobBytes, id);
-    this.backend.writeSlot(slot, scratch);
+    try {
+      this.backend.writeSlot(slot, scratch);
+    } catch (error) {
+      throw asWeirpoolError(error, 'not_applied');
+    }
     return { blob: { id, slot, checksum }, bytes: scratch };
   }
 
@@ -347,11 +351,11 @@ export function notFound(id: BlobId): WeirpoolError {
 }
 
 /** What a custom backend throws need not be ours. */
-export function asWeirpoolError(error: unknown): WeirpoolError {
+export function asWeirpoolError(error: unknown, outcome: Outcome = 'unknown'): WeirpoolError {
   if (error instanceof WeirpoolError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return new WeirpoolError('STORE_IO', `The store failed: ${message}`, {
     cause: error,
-    outcome: 'unknown',
+    outcome,
   });
 }
