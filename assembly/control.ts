@@ -16,7 +16,6 @@ export {
   isLatched,
   latchFlags,
   leaveFrameQueue,
-  loadErrno,
   loadFailure,
   movingVersion,
   noteLoadFailure,

@@ -55,9 +55,9 @@ export function nextVersion(word: u64): u64 {
 }
 
 /**
- * Brackets a change of a hold count: a thread that dies inside leaves the intent behind, and the
- * reaper then knows that it cannot know. Straight-line wasm is not interrupted in practice; the
- * intent costs two plain stores and does not rely on that.
+ * Brackets a change of a hold or waiter count: a thread that dies inside leaves the intent behind,
+ * and the reaper then knows that it cannot know. Straight-line wasm is not interrupted in practice;
+ * the intent costs two plain stores and does not rely on that.
  */
 export function beginIntent(slot: usize, frame: u32): void {
   store<u32>(slot + S_INTENT, frame + 1);

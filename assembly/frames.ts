@@ -13,9 +13,11 @@
  *              be called again.
  */
 import {
+  beginIntent,
   count,
   descA,
   descB,
+  endIntent,
   isOwner,
   nextVersion,
   ownerBits,
@@ -38,7 +40,6 @@ import {
   B_CAPTURED,
   B_DIRTY,
   B_FAIL_CODE,
-  B_FAIL_ERRNO,
   B_FAIL_VERSION,
   B_FLUSHING,
   B_HOLDS,
@@ -232,14 +233,20 @@ export function waitForFrame(me: u32, seen: u32, parkMs: i32): void {
 
 /** Registers as a waiter for any frame; returns the wake word to pass to `waitForFrame`. */
 export function enterFrameQueue(me: u32): u32 {
-  store<u32>(slotAt(me) + S_WAITING_FRAME, 1);
+  const slot = slotAt(me);
+  beginIntent(slot, 0);
+  store<u32>(slot + S_WAITING_FRAME, 1);
   atomic.add<u32>(H_FRAME_WAITERS, 1);
+  endIntent(slot);
   return atomic.load<u32>(H_FRAME_WAKE);
 }
 
 export function leaveFrameQueue(me: u32): void {
+  const slot = slotAt(me);
+  beginIntent(slot, 0);
   atomic.sub<u32>(H_FRAME_WAITERS, 1);
-  store<u32>(slotAt(me) + S_WAITING_FRAME, 0);
+  store<u32>(slot + S_WAITING_FRAME, 0);
+  endIntent(slot);
 }
 
 // --- loading ---------------------------------------------------------------------------------
@@ -259,11 +266,12 @@ export function finishLoad(frame: u32, me: u32, parkMs: i32): i32 {
 }
 
 /** Leaves the reason for those who wait for this load; then `unmap` and `giveFree` the frame. */
-export function noteLoadFailure(frame: u32, me: u32, code: u32, errno: i32): void {
+export function noteLoadFailure(frame: u32, me: u32, code: u32): void {
   const b = descB(frame);
   const word = atomic.load<u64>(descA(frame) + A_WORD);
-  store<u32>(b + B_FAIL_CODE, code);
-  store<i32>(b + B_FAIL_ERRNO, errno);
+  // No version while the code changes: nobody takes this reason for that of an earlier load.
+  atomic.store<u64>(b + B_FAIL_VERSION, 0);
+  atomic.store<u32>(b + B_FAIL_CODE, code);
   atomic.store<u64>(b + B_FAIL_VERSION, (word >> VERSION_SHIFT) + 1);
   count(slotAt(me), S_LOAD_FAILURES, 1);
 }
@@ -296,12 +304,11 @@ function moved(frame: u32, version: f64): bool {
 /** Reason code of the load that failed under `version`, 0 if it did not (or is forgotten). */
 export function loadFailure(frame: u32, version: f64): u32 {
   const b = descB(frame);
-  if (atomic.load<u64>(b + B_FAIL_VERSION) != <u64>version + 1) return 0;
-  return load<u32>(b + B_FAIL_CODE);
-}
-
-export function loadErrno(frame: u32): i32 {
-  return load<i32>(descB(frame) + B_FAIL_ERRNO);
+  const failed = <u64>version + 1;
+  if (atomic.load<u64>(b + B_FAIL_VERSION) != failed) return 0;
+  const code = atomic.load<u32>(b + B_FAIL_CODE);
+  // Read again: another load may have failed in this frame meanwhile.
+  return atomic.load<u64>(b + B_FAIL_VERSION) == failed ? code : 0;
 }
 
 // --- deleting --------------------------------------------------------------------------------
@@ -321,8 +328,13 @@ export function dropBlob(frame: u32, me: u32, parkMs: i32): i32 {
   // E, then the holds: a pin that comes later sees E and takes itself back.
   atomic.store<u64>(a + A_WORD, word | LATCH_E);
   const pinned = (atomic.load<u64>(b + B_HOLDS) & PIN_MASK) > 0;
-  if (!pinned) queueRemove(frame);
-  else atomic.store<u64>(a + A_WORD, nextVersion(word) | LATCH_G);
+  if (pinned) {
+    atomic.store<u64>(a + A_WORD, nextVersion(word) | LATCH_G);
+  } else {
+    queueRemove(frame);
+    // A reaper must not take the frame for one that still has its blob: it would be in no list.
+    atomic.store<u32>(a + A_STATE, FRAME_EVICTING);
+  }
   lockGive(LOCK_REPLACEMENT);
   latchesHeld(slotAt(me), -1);
   wakeFrame(frame);

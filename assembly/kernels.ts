@@ -49,8 +49,8 @@ export function checksum(from: usize, bytes: usize, seed: f64): u64 {
   let g = s + P2;
   let h = s ^ P3;
   let at = from;
-  const end = from + (bytes & ~63);
-  while (at < end) {
+  // Counted down: the end of the last frame of a full arena is 2^32, which wraps to 0.
+  for (let left = bytes >> 6; left > 0; left--) {
     a = round(a, load<u64>(at));
     b = round(b, load<u64>(at, 8));
     c = round(c, load<u64>(at, 16));
@@ -61,7 +61,7 @@ export function checksum(from: usize, bytes: usize, seed: f64): u64 {
     h = round(h, load<u64>(at, 56));
     at += 64;
   }
-  for (const stop = from + (bytes & ~7); at < stop; at += 8) a = round(a, load<u64>(at));
+  for (let left = (bytes & 63) >> 3; left > 0; left--, at += 8) a = round(a, load<u64>(at));
   let sum = mix(mix(mix(mix(s ^ <u64>bytes, a), b), c), d);
   sum = mix(mix(mix(mix(sum, e), f), g), h);
   sum ^= sum >> 29;

@@ -96,17 +96,29 @@ export function wakeFrameWaiters(): void {
   }
 }
 
+/** X or P has left the word: the frame may be latched, and evicted too unless it is pinned. */
+function wakeAfterLatch(frame: u32): void {
+  wakeFrame(frame);
+  if ((atomic.load<u64>(descB(frame) + B_HOLDS) & PIN_MASK) == 0) wakeFrameWaiters();
+}
+
 /** Registers this thread as a waiter of the frame; returns the wake word to park on. */
 export function registerWaiter(frame: u32, me: u32): u32 {
   const b = descB(frame);
-  store<u32>(slotAt(me) + S_WAITING_ON, frame + 1);
+  const slot = slotAt(me);
+  beginIntent(slot, frame);
+  store<u32>(slot + S_WAITING_ON, frame + 1);
   atomic.add<u32>(b + B_WAITERS, 1);
+  endIntent(slot);
   return atomic.load<u32>(b + B_WAKE);
 }
 
 export function unregisterWaiter(frame: u32, me: u32): void {
+  const slot = slotAt(me);
+  beginIntent(slot, frame);
   atomic.sub<u32>(descB(frame) + B_WAITERS, 1);
-  store<u32>(slotAt(me) + S_WAITING_ON, 0);
+  store<u32>(slot + S_WAITING_ON, 0);
+  endIntent(slot);
 }
 
 export function parkOnFrame(frame: u32, me: u32, wake: u32, parkMs: i32): void {
@@ -149,10 +161,14 @@ export function upgrade(frame: u32, version: f64, me: u32): i32 {
   const free = (<u64>version) << VERSION_SHIFT;
   const mine = free | ownerBits(me) | LATCH_X;
   const seen = atomic.cmpxchg<u64>(a + A_WORD, free, mine);
-  if (seen != free) return (seen & LATCH_X) != 0 && isOwner(seen, me) ? HELD : BUSY;
+  if (seen != free) {
+    if ((seen & LATCH_G) != 0) return GONE;
+    return (seen & LATCH_X) != 0 && isOwner(seen, me) ? HELD : BUSY;
+  }
+  if (stoppedMeanwhile(frame)) return STOPPED;
   if (sharedCount(frame) != 0) {
     atomic.store<u64>(a + A_WORD, free);
-    wakeFrame(frame);
+    wakeAfterLatch(frame);
     return BUSY;
   }
   fence();
@@ -289,8 +305,20 @@ function dropClaim(frame: u32, me: u32): void {
   const word = atomic.load<u64>(a + A_WORD);
   if ((word & LATCH_P) != 0 && isOwner(word, me)) {
     atomic.store<u64>(a + A_WORD, versionOf(word));
-    wakeFrame(frame);
+    wakeAfterLatch(frame);
   }
+}
+
+/**
+ * Gives the latch back if the pool was stopped before it was taken. Dekker's once more: who closes
+ * stores the status and then reads the words, to write what nobody holds any more.
+ */
+function stoppedMeanwhile(frame: u32): bool {
+  if (atomic.load<u32>(H_STATUS) == 0) return false;
+  const a = descA(frame);
+  atomic.store<u64>(a + A_WORD, versionOf(atomic.load<u64>(a + A_WORD)));
+  wakeAfterLatch(frame);
+  return true;
 }
 
 /**
@@ -300,10 +328,14 @@ function dropClaim(frame: u32, me: u32): void {
  */
 export function acquireExclusive(frame: u32, me: u32, parkMs: i32): i32 {
   const slot = slotAt(me);
-  if (atomic.load<u32>(H_STATUS) != 0) return STOPPED;
+  if (atomic.load<u32>(H_STATUS) != 0) {
+    dropClaim(frame, me);
+    return STOPPED;
+  }
   if (load<u32>(holdAt(me, frame) + HOLD_SHARED) != 0) return HELD;
   const result = tryExclusive(frame, me) ? OK : waitExclusive(frame, me, parkLimit(slot, parkMs));
   if (result == OK) {
+    if (stoppedMeanwhile(frame)) return STOPPED;
     fence();
     latchesHeld(slot, 1);
   }
@@ -342,8 +374,7 @@ export function releaseExclusive(frame: u32, me: u32): i32 {
   if ((word & LATCH_X) == 0 || !isOwner(word, me)) return NOT_HELD;
   atomic.store<u64>(a + A_WORD, nextVersion(word));
   latchesHeld(slotAt(me), -1);
-  wakeFrame(frame);
-  if ((atomic.load<u64>(descB(frame) + B_HOLDS) & PIN_MASK) == 0) wakeFrameWaiters();
+  wakeAfterLatch(frame);
   return OK;
 }
 

@@ -81,14 +81,10 @@ export const QUEUE_MAIN: u32 = 2;
 /** Seqlock of the mapping: odd while a commit is being published. */
 export const H_MAP_VERSION: u32 = 320;
 export const H_MAP_COUNT: u32 = 324;
-/** First store slot that has never been used: the data file ends here. */
-export const H_SLOT_END: u32 = 328;
 export const H_SLOT_HINT: u32 = 332;
 export const H_SLOTS_USED: u32 = 336;
 /** u64: number of the last committed manifest record. */
 export const H_COMMIT_NUMBER: u32 = 352;
-/** u64: epoch that the opener wrote when it took the directory. */
-export const H_EPOCH: u32 = 360;
 
 // Prefetch ring, producers under the prefetch lock, one consumer.
 export const H_PREFETCH_HEAD: u32 = 384;
@@ -133,10 +129,15 @@ export const S_TID: u32 = 8;
 /** `threadId` of node:worker_threads, for the exit event. */
 export const S_NODE_THREAD: u32 = 12;
 export const S_START_TIME: u32 = 16;
-/** Slot + 1 of the thread that is giving back what this one held. */
+/**
+ * Who is giving back what this thread held: its S_NODE_THREAD + 1 (0 for nobody), S_TID and
+ * S_START_TIME. If that one dies too, another takes over and repeats the steps.
+ */
 export const S_REAPER: u32 = 24;
+export const S_REAPER_TID: u32 = 28;
+export const S_REAPER_START: u32 = 32;
 
-/** Frame + 1 whose hold count is being changed; not 0 after death means: cannot be decided. */
+/** Frame + 1 whose hold or waiter count is being changed; not 0 after death: cannot be decided. */
 export const S_INTENT: u32 = 64;
 /** Frame + 1 on which this thread is registered as a waiter. */
 export const S_WAITING_ON: u32 = 68;
@@ -163,6 +164,7 @@ export const S_PARKS: u32 = 184;
 export const S_PREFETCHED: u32 = 192;
 
 export const SLOT_FREE: u32 = 0;
+/** Between two owners, for a few instructions that nothing interrupts. */
 export const SLOT_CLAIMED: u32 = 1;
 export const SLOT_ATTACHED: u32 = 2;
 export const SLOT_REAPING: u32 = 3;
@@ -224,7 +226,6 @@ export const B_PREV: u32 = 44;
 /** u64 version of the last load that failed, with its reason, for those who waited for it. */
 export const B_FAIL_VERSION: u32 = 48;
 export const B_FAIL_CODE: u32 = 56;
-export const B_FAIL_ERRNO: u32 = 60;
 
 export const PIN_ONE: u64 = 1;
 export const PIN_MASK: u64 = 0xffff_ffff;
@@ -298,5 +299,5 @@ if (H_POISON_TEXT + POISON_TEXT_MAX > LOCKS) ERROR('the header reaches into the 
 if (SLOTS_MAX + 1 > <u32>(OWNER_MASK >> OWNER_SHIFT)) ERROR('the owner field is too narrow');
 if (H_QUEUES + QUEUE_MAIN * QUEUE_BYTES > H_MAP_VERSION) ERROR('the queues reach into the mapping');
 if (S_PREFETCHED + 4 > SLOT_BYTES) ERROR('a thread slot is too small');
-if (B_FAIL_ERRNO + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
+if (B_FAIL_CODE + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
 if ((SLOT_BITS & 7) != 0 || (HOLDS & 7) != 0 || (GHOSTS & 7) != 0) ERROR('a region is not aligned');

@@ -15,7 +15,6 @@ import {
   H_MAP_COUNT,
   H_MAP_MASK,
   H_MAP_VERSION,
-  H_SLOT_END,
   H_SLOT_HINT,
   H_SLOTS_USED,
   H_STORE_SLOTS,
@@ -159,7 +158,6 @@ export function slotMark(slot: u32): i32 {
   const bit: u32 = 1 << (slot & 31);
   if ((atomic.or<u32>(word, bit) & bit) != 0) return BUSY;
   atomic.add<u32>(H_SLOTS_USED, 1);
-  if (slot >= atomic.load<u32>(H_SLOT_END)) atomic.store<u32>(H_SLOT_END, slot + 1);
   return OK;
 }
 

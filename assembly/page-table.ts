@@ -132,7 +132,19 @@ export function pin(idNumber: f64, me: u32, counted: u32): i32 {
   const id = <u64>idNumber;
   const ref = find(id);
   if (ref == 0 || <f64>id != idNumber) return MISS;
-  const frame = ref - 1;
+  return pinFound(ref - 1, id, me, counted);
+}
+
+/**
+ * The same for the frame that `findLocked` has found: chains longer than CHAIN_MAX are seen only
+ * there. The frame, BUSY, STOPPED.
+ */
+export function pinThere(frame: u32, idNumber: f64, me: u32, counted: u32): i32 {
+  if (atomic.load<u32>(H_STATUS) != 0) return STOPPED;
+  return pinFound(frame, <u64>idNumber, me, counted);
+}
+
+function pinFound(frame: u32, id: u64, me: u32, counted: u32): i32 {
   const a = descA(frame);
   addPin(frame, me);
   // The word before the id: once it shows no E while our pin is there, the blob cannot change.

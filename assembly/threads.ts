@@ -38,6 +38,8 @@ import {
   S_PREFETCHED,
   S_READING,
   S_REAPER,
+  S_REAPER_START,
+  S_REAPER_TID,
   S_START_TIME,
   S_STATE,
   S_TID,
@@ -82,30 +84,36 @@ export function attachedState(thread: u32): u32 {
   return (seen & SLOT_STATE_MASK) == SLOT_ATTACHED ? seen : 0;
 }
 
+/** State word of the slot if it is being reaped, else 0. */
+export function reapedState(thread: u32): u32 {
+  const seen = atomic.load<u32>(slotAt(thread) + S_STATE);
+  return (seen & SLOT_STATE_MASK) == SLOT_REAPING ? seen : 0;
+}
+
 /**
- * Takes the right to reap the thread that had the slot when its state word was `seen`: OK, or BUSY
- * when that thread's slot was given up or somebody else is at it.
+ * Takes the right to reap the thread that had the slot when its state word was `seen`, also from a
+ * reaper that died at it: OK, or BUSY when that thread's slot was given up or somebody else is at
+ * it. Each taking moves the generation, so that of two who see a dead reaper one goes on.
  */
-export function beginReap(dead: u32, seen: u32, me: u32): i32 {
+export function beginReap(dead: u32, seen: u32, nodeThread: u32, tid: u32, startTime: f64): i32 {
   const slot = slotAt(dead);
-  const reaping = (seen & ~SLOT_STATE_MASK) | SLOT_REAPING;
-  if (atomic.cmpxchg<u32>(slot + S_STATE, seen, reaping) != seen) return BUSY;
-  atomic.store<u32>(slot + S_REAPER, me + 1);
+  const next = (seen & ~SLOT_STATE_MASK) + SLOT_GENERATION;
+  if (atomic.cmpxchg<u32>(slot + S_STATE, seen, next | SLOT_CLAIMED) != seen) return BUSY;
+  store<u32>(slot + S_REAPER, nodeThread + 1);
+  store<u32>(slot + S_REAPER_TID, tid);
+  store<u64>(slot + S_REAPER_START, <u64>startTime);
+  // Only now may others ask whether the reaper lives: until here they would see its predecessor.
+  atomic.store<u32>(slot + S_STATE, next | SLOT_REAPING);
   return OK;
 }
 
 /**
- * What concerns no frame: locks, intent, queues. UNDECIDED when the thread died inside a lock, in
- * the middle of a count, or while it was reaping another one.
+ * What concerns no frame: locks, intent, queues. UNDECIDED when the thread died inside a lock or
+ * in the middle of a count.
  */
 export function reapSlot(dead: u32): i32 {
   const slot = slotAt(dead);
   if (load<u32>(slot + S_INTENT) != 0) return UNDECIDED;
-  for (let other: u32 = 0; other < SLOTS_MAX; other++) {
-    const at = slotAt(other);
-    if ((atomic.load<u32>(at + S_STATE) & SLOT_STATE_MASK) != SLOT_REAPING) continue;
-    if (other != dead && atomic.load<u32>(at + S_REAPER) == dead + 1) return UNDECIDED;
-  }
   for (let lock: usize = LOCKS; lock < LOCKS_END; lock += LINE) {
     if (lockOwner(lock) == dead + 1) return UNDECIDED;
   }
@@ -161,7 +169,7 @@ export function endReap(dead: u32): void {
   store<u32>(slot + S_LATCHES, 0);
   store<u32>(slot + S_TID, 0);
   store<u32>(slot + S_PREFETCHED, 0);
-  atomic.store<u32>(slot + S_REAPER, 0);
+  store<u32>(slot + S_REAPER, 0);
   const next = (atomic.load<u32>(slot + S_STATE) & ~SLOT_STATE_MASK) + SLOT_GENERATION;
   atomic.store<u32>(slot + S_STATE, next | SLOT_FREE);
 }

@@ -11,6 +11,7 @@ export type Outcome = 'not_applied' | 'unknown';
 
 export const ERROR_CODES = [
   'ABI_MISMATCH',
+  'ALREADY_ATTACHED',
   'BLOB_CORRUPT',
   'BLOB_GONE',
   'BLOB_NOT_FOUND',

@@ -5,6 +5,7 @@
  * Source:      proc(5): /proc/thread-self, /proc/[pid]/task/[tid]/stat, field 22 (start time).
  */
 import { readFileSync, readlinkSync } from 'node:fs';
+import { errnoOf } from '../errors.ts';
 
 export interface TaskIdentity {
   /** Linux task id; 0 where the platform does not tell, and death is known by events alone. */
@@ -24,26 +25,42 @@ export function startTimeOf(stat: string): number {
   return Number(fields[START_TIME_FIELD - FIRST_FIELD_AFTER_NAME]);
 }
 
-function readStartTime(tid: number): number | undefined {
-  try {
-    return startTimeOf(readFileSync(`/proc/self/task/${tid}/stat`, 'latin1'));
-  } catch {
-    return undefined;
-  }
+function readStartTime(tid: number): number {
+  return startTimeOf(readFileSync(`/proc/self/task/${tid}/stat`, 'latin1'));
 }
+
+/** What reading about a task that is gone fails with; anything else says nothing about it. */
+const TASK_GONE: readonly (string | undefined)[] = ['ENOENT', 'ESRCH'];
 
 /** The calling thread. */
 export function currentTask(): TaskIdentity {
   try {
     const tid = Number(readlinkSync('/proc/thread-self').split('/').pop());
     const startTime = readStartTime(tid);
-    return Number.isSafeInteger(tid) && startTime !== undefined ? { tid, startTime } : UNKNOWN_TASK;
+    return Number.isSafeInteger(tid) && Number.isSafeInteger(startTime)
+      ? { tid, startTime }
+      : UNKNOWN_TASK;
   } catch {
     return UNKNOWN_TASK;
   }
 }
 
-/** False only if the task is surely gone. */
-export function taskMayLive(task: TaskIdentity): boolean {
-  return task.tid === 0 || readStartTime(task.tid) === task.startTime;
+/** False only if the task is surely gone: too few descriptors are no death. */
+export function taskMayLive({ tid, startTime }: TaskIdentity): boolean {
+  if (tid === 0) return true;
+  try {
+    return readStartTime(tid) === startTime;
+  } catch (error) {
+    return !TASK_GONE.includes(errnoOf(error)) || !procIsThere();
+  }
+}
+
+/** Whether this process can be looked up at all: /proc may have been unmounted. */
+function procIsThere(): boolean {
+  try {
+    readFileSync('/proc/self/stat', 'latin1');
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -18,7 +18,9 @@ import {
   H_PREFETCH_WAKE,
   H_STATUS,
   POISON_TEXT_MAX,
-  STATUS_CLOSED,
+  STATUS_CLOSING,
+  STATUS_OPEN,
+  STATUS_OPENING,
   STATUS_POISONED,
 } from '../generated/layout.ts';
 import type { ThreadMemory } from './pool-memory.ts';
@@ -27,14 +29,25 @@ function words(offset: number): number {
   return offset / Uint32Array.BYTES_PER_ELEMENT;
 }
 
-/** Stops the pool; the first caller's cause is the one that everybody sees. */
+/** Moves the status if it is `from`; whether it was. */
+export function moveStatus(memory: ThreadMemory, from: number, to: number): boolean {
+  return Atomics.compareExchange(memory.u32, words(H_STATUS), from, to) === from;
+}
+
+/**
+ * Stops the pool; the first caller's cause is the one that everybody sees. Every caller sets the
+ * status, so that it is set also if the first one dies on its way to it.
+ */
 export function poison(memory: ThreadMemory, code: ErrorCode, message: string): void {
   const mark = ERROR_CODES.indexOf(code) + 1;
-  if (Atomics.compareExchange(memory.u32, words(H_POISON_CODE), 0, mark) !== 0) return;
-  const target = new Uint8Array(memory.u32.buffer, H_POISON_TEXT, POISON_TEXT_MAX);
-  const { written } = new TextEncoder().encodeInto(message, target);
-  memory.store(H_POISON_BYTES, written);
-  if (memory.load(H_STATUS) !== STATUS_CLOSED) memory.store(H_STATUS, STATUS_POISONED);
+  if (Atomics.compareExchange(memory.u32, words(H_POISON_CODE), 0, mark) === 0) {
+    const target = new Uint8Array(memory.u32.buffer, H_POISON_TEXT, POISON_TEXT_MAX);
+    const { written } = new TextEncoder().encodeInto(message, target);
+    memory.store(H_POISON_BYTES, written);
+  }
+  for (const status of [STATUS_OPENING, STATUS_OPEN, STATUS_CLOSING]) {
+    moveStatus(memory, status, STATUS_POISONED);
+  }
   wakeAll(memory);
 }
 

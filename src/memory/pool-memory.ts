@@ -9,7 +9,6 @@ import {
   BUCKETS_MAX,
   type ControlExports,
   DESC_A,
-  FRAMES_MAX,
   GHOST_WAYS,
   H_ABI,
   H_BLOB_BYTES,
@@ -42,6 +41,10 @@ import { type WasmMemory, wasm } from './webassembly.ts';
 const PAGE_BYTES = 65536;
 const ARENA_BYTES_MAX = 65536 * PAGE_BYTES;
 const BITS_PER_BYTE = 8;
+/** The bitmap is whole 64-bit words, so that the mapping behind it is aligned. */
+const BITS_PER_WORD = 64;
+/** Slots beyond one for each blob: new bytes go to fresh slots, and readers keep old ones. */
+const SLOTS_SPARE = 256;
 /** Two descriptor lines, a ghost, and a hold for each thread. */
 const BYTES_PER_FRAME = 2 * LINE + 8 + SLOTS_MAX * 2 ** HOLD_SHIFT;
 /** Share of the frames that the small replacement queue may fill, see bench/README.md. */
@@ -54,6 +57,8 @@ export interface MemoryPlan {
   readonly shards: number;
   /** Mapping entries; the table has room for twice as many. */
   readonly blobsMax: number;
+  /** Slots that the store has in use already: the highest one + 1. */
+  readonly slotsMin: number;
 }
 
 /** Everything that another thread needs to see the same memory; can be posted. */
@@ -83,7 +88,8 @@ function sharedMemory(bytes: number): WasmMemory {
 /** Reserves and initialises the memory; untouched parts of it cost address space only. */
 export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMemory {
   const mapCapacity = ceilPowerOfTwo(plan.blobsMax * 2);
-  const storeSlots = mapCapacity;
+  const slotsWanted = Math.max(mapCapacity, plan.slotsMin) + SLOTS_SPARE;
+  const storeSlots = Math.ceil(slotsWanted / BITS_PER_WORD) * BITS_PER_WORD;
   const mapBase = SLOT_BITS + storeSlots / BITS_PER_BYTE;
   const control = sharedMemory(mapBase + mapCapacity * MAP_ENTRY);
   const buckets = Math.min(BUCKETS_MAX, Math.max(SHARDS_MAX, ceilPowerOfTwo(plan.frames * 2)));
@@ -218,5 +224,3 @@ export class ThreadMemory {
     Atomics.notify(this.i32, offset / Int32Array.BYTES_PER_ELEMENT);
   }
 }
-
-export const FRAME_LIMIT: number = FRAMES_MAX;

@@ -11,12 +11,13 @@
  */
 import { threadId } from 'node:worker_threads';
 import { WeirpoolError } from '../errors.ts';
-import { currentTask } from '../fs/proc.ts';
+import { currentTask, type TaskIdentity } from '../fs/proc.ts';
 import {
   type ControlExports,
   H_STATUS,
   NONE,
   S_LATCHES,
+  S_NODE_THREAD,
   S_OUT,
   SLICE,
   SLOT_BYTES,
@@ -39,6 +40,8 @@ export class PoolThread {
   /** Number of this thread's slot. */
   readonly me: number;
   readonly reaper: Reaper;
+  readonly #task: TaskIdentity;
+  #lookedAroundAt = 0;
   /** Set while this thread closes the pool: its own last commits go on, nothing else does. */
   closing = false;
   #attached = true;
@@ -46,16 +49,17 @@ export class PoolThread {
   constructor(shared: PoolMemory) {
     this.memory = new ThreadMemory(shared);
     this.control = this.memory.control;
+    this.#task = currentTask();
     this.me = this.#attach();
-    this.reaper = new Reaper(this.memory, this.me);
+    this.reaper = new Reaper(this.memory, this.me, this.#task);
   }
 
   #attach(): number {
-    const task = currentTask();
-    let slot = this.control.attachSlot(threadId, task.tid, task.startTime);
+    const { tid, startTime } = this.#task;
+    let slot = this.control.attachSlot(threadId, tid, startTime);
     if (slot === NONE) {
-      new Reaper(this.memory, SLOTS_MAX).reapVanished();
-      slot = this.control.attachSlot(threadId, task.tid, task.startTime);
+      new Reaper(this.memory, SLOTS_MAX, this.#task).reapVanished();
+      slot = this.control.attachSlot(threadId, tid, startTime);
     }
     if (slot === NONE) {
       throw new WeirpoolError(
@@ -78,6 +82,15 @@ export class PoolThread {
     return this.slotField(S_OUT) / Float64Array.BYTES_PER_ELEMENT;
   }
 
+  /** Whether this thread has another place in the same pool: it would wait for itself. */
+  get attachedTwice(): boolean {
+    for (let slot = 0; slot < SLOTS_MAX; slot++) {
+      if (slot === this.me || this.control.attachedState(slot) === 0) continue;
+      if (this.memory.load(SLOTS + slot * SLOT_BYTES + S_NODE_THREAD) === threadId) return true;
+    }
+    return false;
+  }
+
   get attached(): boolean {
     return this.#attached;
   }
@@ -97,9 +110,16 @@ export class PoolThread {
     return result;
   }
 
-  /** After a park: throws if the pool has stopped, reaps who has died. */
+  /**
+   * After a park: throws if the pool has stopped, reaps who has died. Looks for the dead no more
+   * often than parks last: a thread may be woken many times before it gets what it waits for.
+   */
   lookAround(): void {
-    this.reaper.reapVanished();
+    const now = performance.now();
+    if (now - this.#lookedAroundAt >= PARK_MS) {
+      this.#lookedAroundAt = now;
+      this.reaper.reapVanished();
+    }
     this.assertRunning();
   }
 

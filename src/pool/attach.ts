@@ -44,7 +44,7 @@ export function backendContext(
  * Joins the pool.
  *
  * @throws {TypeError} not a handle.
- * @throws {WeirpoolError} `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`, `STORE_IO`.
+ * @throws {WeirpoolError} `ALREADY_ATTACHED`, `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`, `STORE_IO`.
  */
 export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
   if (handle?.memory?.control === undefined) {
@@ -62,6 +62,12 @@ export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
   const thread = new PoolThread(memory);
   try {
     thread.assertRunning();
+    if (thread.attachedTwice) {
+      throw new WeirpoolError(
+        'ALREADY_ATTACHED',
+        'This thread has the pool already: pass that object on instead of attaching again.',
+      );
+    }
     const { kernels } = memory.modules;
     const context = backendContext(kernels, memory.blobBytes, handle.backendWords);
     const backend = await attachBackend(handle.backend, context);

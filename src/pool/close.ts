@@ -13,9 +13,9 @@ import {
   OK,
   STATUS_CLOSED,
   STATUS_CLOSING,
-  STATUS_POISONED,
+  STATUS_OPEN,
 } from '../generated/layout.ts';
-import { wakeAll } from '../memory/poison.ts';
+import { moveStatus, wakeAll } from '../memory/poison.ts';
 import type { BlobId, BlobMapping } from '../store/contract.ts';
 import type { PoolCore } from './core.ts';
 import type { OpenedPool } from './open.ts';
@@ -69,7 +69,6 @@ function writeDirty(core: PoolCore, held: ReadonlySet<number>): void {
 }
 
 function commitFrames({ control, memory, store }: PoolCore, frames: readonly number[]): void {
-  store.assertRoom(frames.length);
   const staged: BlobMapping[] = [];
   try {
     for (const frame of frames) {
@@ -83,19 +82,37 @@ function commitFrames({ control, memory, store }: PoolCore, frames: readonly num
 }
 
 /**
- * A thread may be in the middle of a commit: it must be out before the store is let go. One that
- * died there keeps the lock for ever (the pool is poisoned), and is out.
+ * Takes the commit lock between two commits; false after `limitMs`, or when its owner has died and
+ * keeps it for ever (the pool is poisoned then).
  */
-async function awaitCommits({ control, me, thread }: PoolCore): Promise<void> {
-  const deadline = performance.now() + DRAIN_MS;
+async function takeCommits({ control, me, thread }: PoolCore, limitMs: number): Promise<boolean> {
+  const deadline = performance.now() + limitMs;
   while (control.lockTake(LOCK_COMMIT, me, DRAIN_NAP_MS) !== OK) {
     thread.reaper.reapVanished();
     const owner = control.lockOwner(LOCK_COMMIT);
     const dead = owner !== 0 && control.attachedState(owner - 1) === 0;
-    if (dead || performance.now() > deadline) return;
+    if (dead || performance.now() > deadline) return false;
     await nap();
   }
-  control.lockGive(LOCK_COMMIT);
+  return true;
+}
+
+/**
+ * Refuses new operations from a moment on at which no commit is half way: who is inside one ends
+ * it first, its cached image included. A commit may wait for a latch, so not for ever; whoever is
+ * still inside then is refused the latch and comes out.
+ */
+async function beginClosing(core: PoolCore): Promise<void> {
+  const taken = await takeCommits(core, DRAIN_MS);
+  core.thread.closing = true;
+  moveStatus(core.memory, STATUS_OPEN, STATUS_CLOSING);
+  if (taken) core.control.lockGive(LOCK_COMMIT);
+  wakeAll(core.memory);
+}
+
+/** Nobody commits any more: what a thread was inside of can only have been the disk. */
+async function endCommits(core: PoolCore): Promise<void> {
+  if (await takeCommits(core, Number.POSITIVE_INFINITY)) core.control.lockGive(LOCK_COMMIT);
 }
 
 function heldError(core: PoolCore, held: ReadonlySet<number>): WeirpoolError | undefined {
@@ -113,27 +130,28 @@ function heldError(core: PoolCore, held: ReadonlySet<number>): WeirpoolError | u
 
 /** Closes the opener's pool. The store is let go in every case; the first error is thrown. */
 export async function closeOpened({ core, loader, sweep }: OpenedPool): Promise<void> {
-  const { memory, store, thread } = core;
+  const { memory, store } = core;
   sweep?.stop();
-  thread.closing = true;
-  const poisoned = memory.load(H_STATUS) === STATUS_POISONED;
-  if (!poisoned) memory.store(H_STATUS, STATUS_CLOSING);
-  wakeAll(memory);
   let failure: unknown;
   try {
+    await beginClosing(core);
     await loader?.stop();
-    await awaitCommits(core);
-    if (!poisoned) {
+    await endCommits(core);
+    if (memory.load(H_STATUS) === STATUS_CLOSING) {
       const held = await drain(core);
       writeDirty(core, held);
       failure = heldError(core, held);
     }
   } catch (error) {
     failure = error;
+  }
+  const clean = moveStatus(memory, STATUS_CLOSING, STATUS_CLOSED);
+  wakeAll(memory);
+  try {
+    await store.backend.close(clean);
+  } catch (error) {
+    failure ??= error;
   } finally {
-    if (memory.load(H_STATUS) !== STATUS_POISONED) memory.store(H_STATUS, STATUS_CLOSED);
-    wakeAll(memory);
-    await store.backend.close(memory.load(H_STATUS) === STATUS_CLOSED);
     core.detach();
   }
   if (failure !== undefined) throw failure;

@@ -97,7 +97,9 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
     const image = await backend.open();
     const { frames, shards } = options;
     const blobsMax = resolveBlobsMax(options.blobsMax, image.blobs.length);
-    const memory = createPoolMemory({ frames, blobBytes, shards, blobsMax }, wasm);
+    const slotsMin = image.blobs.reduce((end, { slot }) => Math.max(end, slot + 1), 0);
+    const plan = { frames, blobBytes, shards, blobsMax, slotsMin };
+    const memory = createPoolMemory(plan, wasm);
     const thread = new PoolThread(memory);
     const store = new MappedStore(thread, backend, new Checksummer(wasm.kernels, blobBytes));
     store.load(image);

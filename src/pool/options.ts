@@ -89,21 +89,18 @@ export function checkBlobBytes(value: unknown): number {
 }
 
 function resolveSweep(sweep: SweepOptions, frames: number): Required<SweepOptions> {
+  if (typeof sweep !== 'object' || sweep === null) throw new TypeError('sweep: not an object');
+  const { intervalMs = 1000, idleTicks = 3, framesFree = Math.ceil(frames / 16) } = sweep;
   return {
-    intervalMs: integerBetween('sweep.intervalMs', sweep.intervalMs ?? 1000, 1, TIME_MS_MAX),
-    idleTicks: integerBetween('sweep.idleTicks', sweep.idleTicks ?? 3, 1, 1_000_000),
-    framesFree: integerBetween(
-      'sweep.framesFree',
-      sweep.framesFree ?? Math.ceil(frames / 16),
-      1,
-      frames,
-    ),
+    intervalMs: integerBetween('sweep.intervalMs', intervalMs, 1, TIME_MS_MAX),
+    idleTicks: integerBetween('sweep.idleTicks', idleTicks, 1, 1_000_000),
+    framesFree: integerBetween('sweep.framesFree', framesFree, 1, frames),
   };
 }
 
-function checkStore(store: NonNullable<PoolOptions['store']>): NonNullable<PoolOptions['store']> {
-  if (store === 'file' || store === 'memory' || typeof store === 'function') return store;
-  if (typeof store === 'object' && typeof store.module === 'string') return store;
+function checkStore(store: NonNullable<PoolOptions['store']>): void {
+  if (store === 'file' || store === 'memory' || typeof store === 'function') return;
+  if (typeof store === 'object' && typeof store?.module === 'string') return;
   throw new TypeError("store must be 'file', 'memory', { module } or a function");
 }
 
@@ -117,32 +114,31 @@ export function resolveBlobsMax(wanted: number | undefined, blobs: number): numb
 export function resolveOptions(options: PoolOptions): ResolvedOptions {
   if (typeof options !== 'object' || options === null)
     throw new TypeError('options: not an object');
-  const frames = integerBetween('frames', options.frames ?? FRAMES_DEFAULT, FRAMES_MIN, FRAMES_MAX);
+  // Defaults are for what is left out alone: null is a value of the wrong type.
+  const { threads = 'workers', store = 'file', frameWaitMs = FRAME_WAIT_MS_DEFAULT } = options;
+  const { blobBytes, blobsMax, sweep } = options;
+  const frames = framesOf(options);
   const shards = 2 ** Math.floor(Math.log2(Math.max(1, frames / FRAMES_PER_SHARD)));
-  const threads = options.threads ?? 'workers';
   if (threads !== 'workers' && threads !== 'inline') {
     throw new TypeError("threads must be 'workers' or 'inline'");
   }
-  const store = checkStore(options.store ?? 'file');
+  checkStore(store);
   if (typeof store === 'function' && threads !== 'inline') {
     throw new TypeError("A store given as a function lives in one thread: use threads: 'inline'");
   }
   return {
     frames,
     shards: Math.min(SHARDS_MAX, shards),
-    blobBytes: options.blobBytes === undefined ? undefined : checkBlobBytes(options.blobBytes),
+    blobBytes: blobBytes === undefined ? undefined : checkBlobBytes(blobBytes),
     blobsMax:
-      options.blobsMax === undefined
-        ? undefined
-        : integerBetween('blobsMax', options.blobsMax, 1, BLOBS_MAX_LIMIT),
+      blobsMax === undefined ? undefined : integerBetween('blobsMax', blobsMax, 1, BLOBS_MAX_LIMIT),
     store,
-    frameWaitMs: integerBetween(
-      'frameWaitMs',
-      options.frameWaitMs ?? FRAME_WAIT_MS_DEFAULT,
-      0,
-      TIME_MS_MAX,
-    ),
-    sweep: options.sweep === undefined ? undefined : resolveSweep(options.sweep, frames),
+    frameWaitMs: integerBetween('frameWaitMs', frameWaitMs, 0, TIME_MS_MAX),
+    sweep: sweep === undefined ? undefined : resolveSweep(sweep, frames),
     threads,
   };
+}
+
+function framesOf({ frames = FRAMES_DEFAULT }: PoolOptions): number {
+  return integerBetween('frames', frames, FRAMES_MIN, FRAMES_MAX);
 }

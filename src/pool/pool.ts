@@ -100,8 +100,8 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   /**
    * Joins a pool that another thread of this process has opened.
    *
-   * @throws {WeirpoolError} `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`,
-   *         `STORE_IO`; {TypeError} not a handle.
+   * @throws {WeirpoolError} `ALREADY_ATTACHED` this thread has the pool already; `POOL_CLOSED`,
+   *         `POISONED`, `THREADS_EXHAUSTED`, `ABI_MISMATCH`, `STORE_IO`; {TypeError} not a handle.
    */
   static async attach(handle: PoolHandle): Promise<BufferPool> {
     return new BufferPool(await attachCore(handle), handle, undefined);
@@ -121,6 +121,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * @throws whatever `read` throws over bytes that held still, and what `pin` throws.
    */
   optimistic<T, A = undefined>(id: BlobId, read: Read<T, A>, arg?: A): T {
+    if (typeof id !== 'number') checkBlobId(id);
     const control = this.#control;
     const index = control.locate(id, this.#me);
     if (index >= 0) {
@@ -138,6 +139,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
 
   /** One attempt on a cached blob: the result, or RESTART. Waits for nothing, loads nothing. */
   tryOptimistic<T, A = undefined>(id: BlobId, read: Read<T, A>, arg?: A): T | typeof RESTART {
+    if (typeof id !== 'number') checkBlobId(id);
     const control = this.#control;
     const index = control.locate(id, this.#me);
     if (index < 0) {
@@ -195,6 +197,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    *         `POOL_CLOSED`; {TypeError}, {RangeError} not a blob id.
    */
   pin(id: BlobId): Pin {
+    if (typeof id !== 'number') checkBlobId(id);
     let index = this.#control.pin(id, this.#me, 1);
     if (index < 0) index = this.#core.residency.pin(id, true);
     return new Pin(this.#core, this.#memory.frame(index), id, true);
@@ -202,6 +205,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
 
   /** As `pin`, for statistics and checks: neither counters nor recency change. */
   pinSilent(id: BlobId): Pin {
+    if (typeof id !== 'number') checkBlobId(id);
     let index = this.#control.pin(id, this.#me, 0);
     if (index < 0) index = this.#core.residency.pin(id, false);
     return new Pin(this.#core, this.#memory.frame(index), id, true);
@@ -209,6 +213,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
 
   /** Pin and shared latch in one step. Errors as `pin` and `Pin.read`. */
   read(id: BlobId): SharedGuard {
+    if (typeof id !== 'number') checkBlobId(id);
     const index = this.#control.pinShared(id, this.#me);
     if (index >= 0) return new SharedGuard(this.#core, this.#memory.frame(index), id, true);
     return this.#readSlowly(id);
@@ -230,6 +235,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * `writeBlob` or `close` has written it. Errors as `pin` and `Pin.write`.
    */
   write(id: BlobId): ExclusiveGuard {
+    if (typeof id !== 'number') checkBlobId(id);
     const index = this.#control.pinExclusive(id, this.#me, SEQ_UNLOGGED);
     if (index >= 0) return new ExclusiveGuard(this.#core, this.#memory.frame(index), id, true);
     return this.#writeSlowly(id);
@@ -271,8 +277,11 @@ export class BufferPool implements BlobStore, AsyncDisposable {
     if (index === MISS) return false;
     try {
       if (this.#core.residency.acquireShared(index, id) === GONE) return false;
-      target.set(this.#memory.frame(index).bytes);
-      this.#control.releaseShared(index, this.#me);
+      try {
+        target.set(this.#memory.frame(index).bytes);
+      } finally {
+        this.#control.releaseShared(index, this.#me);
+      }
     } finally {
       this.#control.unpin(index, this.#me);
     }
@@ -333,17 +342,18 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * it and clean. A blob that is not cached is not brought into a frame.
    *
    * @param id     From `allocate`.
-   * @param bytes  blobBytes long; copied before anything else happens.
+   * @param bytes  blobBytes long; copied before they are written.
    * @throws {WeirpoolError} `STORE_IO`, `STORE_FULL`, `FENCED`, `LATCH_HELD` (this thread holds a
    *         latch), `POISONED`, `POOL_CLOSED`; {RangeError} wrong size, or an id never handed out.
-   * @remarks Cost: two syncs.
+   * @remarks Cost: two syncs. One thread writes at a time; if the blob is cached, it waits until
+   *          nobody holds it, and others wait with it.
    */
   writeBlob(id: BlobId, bytes: Uint8Array): void {
     this.#checkAllocated(id);
     this.#checkBytes(bytes);
     const { residency, store } = this.#core;
     store.exclusively(() => {
-      store.assertRoom(1);
+      store.assertRoom(store.has(id) ? 0 : 1);
       const staged = store.stage(id, bytes);
       store.commit([staged.blob], []);
       residency.refresh(id, staged.bytes);
@@ -422,14 +432,17 @@ export class BufferPool implements BlobStore, AsyncDisposable {
 
   async #close(): Promise<void> {
     const core = this.#core;
-    this.#watch.stop();
-    if (this.#opened !== undefined) {
-      await closeOpened(this.#opened);
-      return;
+    try {
+      if (this.#opened !== undefined) {
+        await closeOpened(this.#opened);
+      } else {
+        core.detach();
+        this.#control = leftControl(this.#control);
+        await core.store.backend.close();
+      }
+    } finally {
+      this.#watch.stop();
     }
-    core.detach();
-    this.#control = leftControl(this.#control);
-    await core.store.backend.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

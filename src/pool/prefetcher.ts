@@ -35,7 +35,10 @@ export class Prefetcher {
       return;
     }
     for (const id of ids) {
-      while (!this.#push(id)) await new Promise((done) => setTimeout(done, RING_FULL_NAP_MS));
+      while (!this.#push(id)) {
+        if (this.#core.memory.load(H_LOADER) === 0) this.#start();
+        await new Promise((done) => setTimeout(done, RING_FULL_NAP_MS));
+      }
     }
     const target = this.#pushed;
     await this.#dealtWith(target);

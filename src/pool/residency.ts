@@ -75,14 +75,8 @@ export class Residency {
     this.#thread.assertRunning();
     let missed = false;
     for (;;) {
-      const frame = this.#control.pin(id, this.#me, counted && !missed ? 1 : 0);
-      if (frame >= 0) return frame;
-      if (frame === STOPPED) throw this.#thread.stopped();
-      const there = this.#find(id);
-      if (there !== MISS) {
-        this.#awaitMoved(there, id);
-        continue;
-      }
+      const frame = this.#pinInTable(id, counted && !missed, true);
+      if (frame !== MISS) return frame;
       if (counted && !missed) this.#countMiss();
       missed = true;
       const loaded = this.#load(id);
@@ -93,13 +87,23 @@ export class Residency {
   /** Pins the blob if it is in a frame, waiting for a load under way: the frame, or MISS. */
   pinCached(id: BlobId): number {
     this.#thread.assertRunning();
+    return this.#pinInTable(id, false, true);
+  }
+
+  /**
+   * Pins the blob where the page table has it, or says MISS; waits for a load or an eviction under
+   * way. With `shared`, the error of a load that it waited for is this thread's error too.
+   */
+  #pinInTable(id: BlobId, counted: boolean, shared: boolean): number {
+    const control = this.#control;
     for (;;) {
-      const frame = this.#control.pin(id, this.#me, 0);
-      if (frame >= 0) return frame;
-      if (frame === STOPPED) throw this.#thread.stopped();
       const there = this.#find(id);
       if (there === MISS) return MISS;
-      this.#awaitMoved(there, id);
+      const frame = control.pinThere(there, id, this.#me, counted ? 1 : 0);
+      if (frame >= 0) return frame;
+      if (frame === STOPPED) throw this.#thread.stopped();
+      const code = this.#awaitMoved(there, id);
+      if (shared && code !== 0) throw this.#sharedFailure(id, code);
     }
   }
 
@@ -112,15 +116,14 @@ export class Residency {
     this.#memory.u64[at] = (this.#memory.u64[at] as bigint) + 1n;
   }
 
-  /** Waits until the frame has stopped changing to or from the blob; throws what a load threw. */
-  #awaitMoved(frame: number, id: BlobId): void {
+  /** Waits until the frame has stopped changing to or from the blob; 0, or why a load failed. */
+  #awaitMoved(frame: number, id: BlobId): number {
     const control = this.#control;
     const version = control.movingVersion(frame, id);
-    if (version < 0) return;
+    if (version < 0) return 0;
     if (control.latchOwner(frame) === this.#me + 1) throw heldError(id);
     this.#thread.wait(() => control.waitMoved(frame, version, this.#me, PARK_MS));
-    const code = control.loadFailure(frame, version);
-    if (code !== 0) throw this.#sharedFailure(id, code, control.loadErrno(frame));
+    return control.loadFailure(frame, version);
   }
 
   // --- loading -------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ export class Residency {
     } catch (error) {
       const failure = asWeirpoolError(error);
       const code = ERROR_CODES.indexOf(failure.code) + 1;
-      control.noteLoadFailure(frame, me, code, Number(failure.details['errno'] ?? 0) || 0);
+      control.noteLoadFailure(frame, me, code);
       this.#unmap(frame);
       this.giveBack(frame);
       throw failure;
@@ -149,10 +152,10 @@ export class Residency {
   }
 
   /** The error of another thread's load, for one who waited for it. */
-  #sharedFailure(id: BlobId, mark: number, errno: number): WeirpoolError {
+  #sharedFailure(id: BlobId, mark: number): WeirpoolError {
     const code: ErrorCode = ERROR_CODES[mark - 1] ?? 'STORE_IO';
     return new WeirpoolError(code, `Blob ${id} could not be loaded by the thread that tried.`, {
-      details: errno === 0 ? { id } : { id, errno },
+      details: { id },
     });
   }
 
@@ -231,20 +234,15 @@ export class Residency {
   /** Evicts the blob if the one rule lets it go; false also when it is not cached. */
   evict(id: BlobId): boolean {
     const frame = this.#find(id);
-    if (frame === MISS) return false;
+    return frame !== MISS && this.evictFrom(frame, id);
+  }
+
+  /** The same for a frame; with id 0, whatever is in it, also a deleted blob that nobody pins. */
+  evictFrom(frame: number, id: BlobId | 0): boolean {
     const control = this.#control;
     if (this.#thread.wait(() => control.evictFrame(frame, id, this.#me, PARK_MS)) !== OK) {
       return false;
     }
-    this.#unmap(frame);
-    this.giveBack(frame);
-    return true;
-  }
-
-  /** Evicts one frame of the policy's choice; false when none may go. */
-  evictOne(): boolean {
-    const frame = this.#thread.wait(() => this.#control.sweep(this.#me, PARK_MS));
-    if (frame === NONE) return false;
     this.#unmap(frame);
     this.giveBack(frame);
     return true;
@@ -260,27 +258,14 @@ export class Residency {
    */
   latchCached(id: BlobId): number {
     for (;;) {
-      const there = this.#find(id);
-      if (there === MISS) return MISS;
-      const frame = this.#control.pin(id, this.#me, 0);
-      if (frame === STOPPED) throw this.#thread.stopped();
-      if (frame < 0) {
-        this.#waitForMove(there, id);
-        continue;
-      }
+      const frame = this.#pinInTable(id, false, false);
+      if (frame === MISS) return MISS;
       try {
         if (this.acquireExclusive(frame, id) === OK) return frame;
       } finally {
         this.#control.unpin(frame, this.#me);
       }
     }
-  }
-
-  /** As `#awaitMoved`, for one who does not care whether the load failed. */
-  #waitForMove(frame: number, id: BlobId): void {
-    const version = this.#control.movingVersion(frame, id);
-    if (version < 0) return;
-    this.#thread.wait(() => this.#control.waitMoved(frame, version, this.#me, PARK_MS));
   }
 
   /** OK or GONE; waits. Takes its claim back if it has to throw. */

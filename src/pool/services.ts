@@ -44,6 +44,9 @@ export class WorkerWatch {
   }
 }
 
+/** Loaders that may end one after the other without having dealt with an id. */
+const LOADER_FAILURES_MAX = 3;
+
 /** Starts the loader thread when somebody asks, and again if it dies. */
 export class LoaderService {
   readonly #core: PoolCore;
@@ -52,6 +55,9 @@ export class LoaderService {
   #worker: Worker | undefined;
   #ended: Promise<void> = Promise.resolve();
   #stopped = false;
+  /** Head of the ring when the last loader ended, and how many have ended there. */
+  #head = 0;
+  #failures = 0;
 
   constructor(core: PoolCore, handle: PoolHandle, source: string) {
     this.#core = core;
@@ -80,11 +86,17 @@ export class LoaderService {
   start(): void {
     if (this.#worker !== undefined || this.#stopped) return;
     if (this.#core.memory.load(H_STATUS) !== STATUS_OPEN) return;
-    const worker = new Worker(this.#source, {
-      eval: true,
-      workerData: { handle: this.#handle },
-      name: 'weirpool loader',
-    });
+    let worker: Worker;
+    try {
+      worker = new Worker(this.#source, {
+        eval: true,
+        workerData: { handle: this.#handle },
+        name: 'weirpool loader',
+      });
+    } catch {
+      this.#giveUp(); // such as a process that may not start workers
+      return;
+    }
     worker.unref();
     worker.on('error', () => {
       // Whatever it held is reaped; a prefetch is a hint, and the next one starts a new loader.
@@ -94,9 +106,25 @@ export class LoaderService {
       worker.once('exit', () => {
         this.#worker = undefined;
         this.#core.memory.store(H_LOADER, 0);
+        this.#noteEnd();
         resolve();
       });
     });
+  }
+
+  /** A loader that cannot start, or that a blob kills each time, must not be started for ever. */
+  #noteEnd(): void {
+    const head = this.#core.memory.load(H_PREFETCH_HEAD);
+    this.#failures = head === this.#head ? this.#failures + 1 : 1;
+    this.#head = head;
+    if (this.#failures >= LOADER_FAILURES_MAX) this.#giveUp();
+  }
+
+  /** Lets go of everything that was asked for: a prefetch is a hint, whoever pins loads. */
+  #giveUp(): void {
+    this.#failures = 0;
+    while (this.#hasWork()) this.#core.control.prefetchDone();
+    this.#head = this.#core.memory.load(H_PREFETCH_HEAD);
   }
 
   /** Waits until the loader is out; the pool's status has told it to leave. */
@@ -129,19 +157,25 @@ export class BackgroundSweep {
     this.#timer.unref();
   }
 
-  /** One look. Exported for tests, which do not wait for timers. */
+  /** One look. Public for tests, which do not wait for timers. */
   tick(): void {
-    const { control, memory, residency } = this.#core;
-    if (memory.load(H_STATUS) !== STATUS_OPEN) return;
+    const { control, memory } = this.#core;
     for (let frame = 0; frame < this.#idle.length; frame++) {
+      if (memory.load(H_STATUS) !== STATUS_OPEN) return;
       const used = control.stateOf(frame) !== FRAME_VALID || control.ageFrame(frame) > 0;
       const idle = used ? 0 : (this.#idle[frame] as number) + 1;
       this.#idle[frame] = idle;
-      if (idle < this.#options.idleTicks || residency.framesFree >= this.#options.framesFree) {
-        continue;
-      }
-      const id = control.blobOf(frame);
-      if (id !== 0 && residency.evict(id)) this.#idle[frame] = 0;
+      if (idle >= this.#options.idleTicks && this.#evict(frame)) this.#idle[frame] = 0;
+    }
+  }
+
+  #evict(frame: number): boolean {
+    const { control, residency } = this.#core;
+    if (residency.framesFree >= this.#options.framesFree) return false;
+    try {
+      return residency.evictFrom(frame, control.blobOf(frame));
+    } catch {
+      return false; // stopped meanwhile: a timer is no place to hear of it
     }
   }
 

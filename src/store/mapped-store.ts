@@ -14,7 +14,6 @@ import { type Outcome, WeirpoolError } from '../errors.ts';
 import {
   BUSY,
   H_COMMIT_NUMBER,
-  H_EPOCH,
   H_LEASE_END,
   H_MAP_COUNT,
   H_MAP_MASK,
@@ -42,6 +41,8 @@ import type {
 export const ID_LEASE = 1024;
 /** How long a reader naps while a commit is being published, in ms. */
 const PUBLISH_NAP_MS = 1;
+/** How often a listing is tried beside commits before it keeps them out. */
+const LIST_ATTEMPTS = 8;
 
 /** A slot that was written and summed, not yet named by the mapping. */
 export interface StagedBlob {
@@ -75,7 +76,6 @@ export class MappedStore {
     memory.storeU64(H_NEXT_ID, image.nextBlobId);
     memory.storeU64(H_LEASE_END, image.nextBlobId);
     memory.storeU64(H_COMMIT_NUMBER, image.commitNumber);
-    memory.storeU64(H_EPOCH, image.epoch);
   }
 
   #manifestError(id: BlobId, slot: number): WeirpoolError {
@@ -107,18 +107,26 @@ export class MappedStore {
 
   /** All ids in ascending order: the state between two commits. */
   list(): BlobId[] {
-    const { control, memory } = this.#thread;
-    const capacity = memory.load(H_MAP_MASK) + 1;
-    for (;;) {
-      const version = control.mapVersion();
-      const ids: BlobId[] = [];
-      for (let index = 0; index < capacity && version !== BUSY; index++) {
-        const id = control.mapIdAt(index);
-        if (id !== 0) ids.push(id);
-      }
-      if (version !== BUSY && control.mapVersion() === version) return ids.sort((a, b) => a - b);
+    for (let attempt = 0; attempt < LIST_ATTEMPTS || this.#thread.latchesHeld > 0; attempt++) {
+      const ids = this.#tryList();
+      if (ids !== undefined) return ids;
       this.#nap();
     }
+    // Commits come faster than the table can be read: keep them out for that long.
+    return this.exclusively(() => this.#tryList() ?? []);
+  }
+
+  #tryList(): BlobId[] | undefined {
+    const { control, memory } = this.#thread;
+    const capacity = memory.load(H_MAP_MASK) + 1;
+    const version = control.mapVersion();
+    if (version === BUSY) return undefined;
+    const ids: BlobId[] = [];
+    for (let index = 0; index < capacity; index++) {
+      const id = control.mapIdAt(index);
+      if (id !== 0) ids.push(id);
+    }
+    return control.mapVersion() === version ? ids.sort((a, b) => a - b) : undefined;
   }
 
   #nap(): void {
@@ -183,12 +191,9 @@ export class MappedStore {
   exclusively<T>(action: () => T): T {
     const { control, me } = this.#thread;
     this.#thread.assertRunning();
-    if (this.#thread.latchesHeld > 0) {
-      throw new WeirpoolError(
-        'LATCH_HELD',
-        'This thread holds a latch, and writing to the store waits for the disk. Release the ' +
-          'guards first.',
-      );
+    this.#assertNoLatch();
+    if (control.lockOwner(LOCK_COMMIT) === me + 1) {
+      throw new WeirpoolError('INVARIANT_BROKEN', 'A store must not write through its own pool.');
     }
     this.#thread.wait(() => control.lockTake(LOCK_COMMIT, me, PARK_MS));
     try {
@@ -199,7 +204,16 @@ export class MappedStore {
     }
   }
 
-  /** Refuses before anything is written what the mapping could not name. */
+  #assertNoLatch(): void {
+    if (this.#thread.latchesHeld === 0) return;
+    throw new WeirpoolError(
+      'LATCH_HELD',
+      'This thread holds a latch, and what it asks for may wait for the disk. Release the guards ' +
+        'first.',
+    );
+  }
+
+  /** Refuses before anything is written what the mapping could not name; `blobs` are new ones. */
   assertRoom(blobs: number): void {
     const { memory } = this.#thread;
     const capacity = memory.load(H_MAP_MASK) + 1;
@@ -262,7 +276,14 @@ export class MappedStore {
       else this.unstage(mapped);
       throw cause;
     }
-    this.#publish(change);
+    try {
+      this.#publish(change);
+    } catch (error) {
+      // The store has the change and the mapping does not: nobody may go on from here.
+      const cause = asWeirpoolError(error);
+      this.#thread.poison(cause);
+      throw cause;
+    }
   }
 
   #sync(): void {
@@ -284,7 +305,9 @@ export class MappedStore {
     const changed = [...mapped.map(({ id }) => id), ...deleted];
     const left = changed.flatMap((id) => this.lookup(id)?.slot ?? []);
     control.mapBegin();
-    for (const { id, slot, checksum } of mapped) control.mapPut(id, slot, checksum);
+    for (const { id, slot, checksum } of mapped) {
+      if (control.mapPut(id, slot, checksum) !== OK) throw this.#fullError();
+    }
     for (const id of deleted) control.mapRemove(id);
     control.mapEnd();
     for (const slot of left) control.slotFree(slot);
@@ -294,9 +317,13 @@ export class MappedStore {
 
   // --- ids -----------------------------------------------------------------------------------
 
-  /** The next id. Ids are covered by a lease in the manifest, so that a crash never repeats one. */
+  /**
+   * The next id. Ids are covered by a lease in the manifest, so that a crash never repeats one; now
+   * and then that takes a commit, so a thread that holds a latch is always refused.
+   */
   allocate(): BlobId {
     const { memory } = this.#thread;
+    this.#assertNoLatch();
     const id = Number(Atomics.add(memory.u64, H_NEXT_ID / BigUint64Array.BYTES_PER_ELEMENT, 1n));
     if (id >= memory.loadU64(H_LEASE_END)) this.exclusively(() => this.#extendLease(id));
     return id;
@@ -309,7 +336,8 @@ export class MappedStore {
 
   /** Whether `allocate` has handed the id out. */
   isAllocated(id: BlobId): boolean {
-    return id < this.#thread.memory.loadU64(H_NEXT_ID);
+    const { memory } = this.#thread;
+    return id < Math.min(memory.loadU64(H_NEXT_ID), memory.loadU64(H_LEASE_END));
   }
 
   // --- checking ------------------------------------------------------------------------------
