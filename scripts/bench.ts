@@ -10,8 +10,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { build } from 'esbuild';
-import { buildAssets } from './build-assets.ts';
 
 const SUITES: readonly string[] = ['hit-path', 'contention', 'miss', 'hit-ratio', 'copy'];
 const USAGE = `usage: npm run bench -- ${SUITES.join('|')} [--json] [--seconds S]`;
@@ -57,6 +55,9 @@ function parseOptions(argv: readonly string[]) {
 }
 
 async function runSuite({ suite, args }: Command): Promise<number> {
+  // Loaded only now: both are slow to load, and wrong usage needs neither.
+  const { buildAssets } = await import('./build-assets.ts');
+  const { build } = await import('esbuild');
   const root = join(dirname(fileURLToPath(import.meta.url)), '..');
   await buildAssets(root);
   const directory = mkdtempSync(join(tmpdir(), 'weirpool-bench-'));

@@ -8,8 +8,8 @@
  *                  dropped last.
  * Threads:     a guard belongs to its thread. Posted to another one it arrives without methods.
  *
- * A guard is a small object of its own each time: a recycled one could be released a second time
- * by its former user. V8 keeps it off the heap where the calls are inlined (bench/README.md).
+ * A guard is a small object of its own each time, 64 bytes of young heap: a recycled one could be
+ * released a second time by its former user, and would take somebody else's latch away.
  */
 import { WeirpoolError } from '../errors.ts';
 import { BUSY, type ControlExports, GONE, HELD, OK, STOPPED } from '../generated/layout.ts';
