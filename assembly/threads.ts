@@ -8,7 +8,16 @@
  * Threads:     any thread may reap; the slot's state decides who does. The reaper must know that
  *              the thread is gone (exit event, vanished task): a time-out is never a sign.
  */
-import { descA, descB, holdAt, isOwner, slotAt, versionOf } from './descriptors';
+import {
+  beginIntent,
+  descA,
+  descB,
+  endIntent,
+  holdAt,
+  isOwner,
+  slotAt,
+  versionOf,
+} from './descriptors';
 import { wakeFrame, wakeFrameWaiters } from './latch';
 import {
   A_ID,
@@ -117,12 +126,15 @@ export function reapSlot(dead: u32): i32 {
   for (let lock: usize = LOCKS; lock < LOCKS_END; lock += LINE) {
     if (lockOwner(lock) == dead + 1) return UNDECIDED;
   }
+  // The reaper may die too: its successor must not count twice what was counted half.
+  beginIntent(slot, 0);
   const waitingOn = load<u32>(slot + S_WAITING_ON);
   if (waitingOn != 0) atomic.sub<u32>(descB(waitingOn - 1) + B_WAITERS, 1);
   if (load<u32>(slot + S_WAITING_FRAME) != 0) atomic.sub<u32>(H_FRAME_WAITERS, 1);
   store<u32>(slot + S_WAITING_ON, 0);
   store<u32>(slot + S_WAITING_FRAME, 0);
   atomic.store<u64>(slot + S_READING, 0);
+  endIntent(slot);
   return OK;
 }
 
@@ -155,9 +167,11 @@ function giveHolds(dead: u32, frame: u32): void {
   const pins = load<u32>(hold + HOLD_PINS);
   const shared = load<u32>(hold + HOLD_SHARED);
   if (pins != 0 || shared != 0) {
+    beginIntent(slotAt(dead), frame);
     store<u32>(hold + HOLD_PINS, 0);
     store<u32>(hold + HOLD_SHARED, 0);
     atomic.sub<u64>(descB(frame) + B_HOLDS, <u64>pins * PIN_ONE + <u64>shared * SHARED_ONE);
+    endIntent(slotAt(dead));
   }
   wakeFrame(frame);
   wakeFrameWaiters();

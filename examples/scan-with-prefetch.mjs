@@ -28,6 +28,8 @@ for (let n = 0; n < ids.length; n++) {
 
 const { misses, loads, evictions, cached, frames } = pool.stats();
 console.log(`read ${ids.length} blobs through ${frames} frames, checksum ${sum.toString(16)}`);
-console.log(`${loads} loads, ${misses} of them waited for; ${evictions} evictions, ${cached} cached`);
+console.log(
+  `${loads} loads, ${misses} of them waited for; ${evictions} evictions, ${cached} cached`,
+);
 await pool.close();
 rmSync(directory, { recursive: true });
