@@ -29,7 +29,6 @@ export const ERROR_CODES = [
   'STORE_FULL',
   'STORE_IO',
   'STORE_LOCKED',
-  'STORE_NOT_FOUND',
   'THREADS_EXHAUSTED',
   'WORKER_DIED',
 ] as const;
