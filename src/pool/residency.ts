@@ -5,7 +5,8 @@
  * Invariants:  I4  a load is published as LOADING before the store is read: a second thread that
  *                  misses the same blob waits for the first, and finds its error if it fails;
  *              I1  every removal goes through `mayEvict` (assembly/frames.ts);
- *              D1  who holds a latch never waits for a frame: it gets OP_RESTART.
+ *              D1  who holds a latch never waits for a frame: it gets OP_RESTART. It may wait for a
+ *                  load, its own or another thread's: a load itself waits for nobody.
  * Threads:     any. A load is always completed by the thread that claimed the frame, without its
  *              event loop.
  */
@@ -140,7 +141,7 @@ export class Residency {
     try {
       this.#store.readFrame(id, this.#memory.frame(frame));
     } catch (error) {
-      const failure = asWeirpoolError(error);
+      const failure = asWeirpoolError(error, 'not_applied');
       const code = ERROR_CODES.indexOf(failure.code) + 1;
       control.noteLoadFailure(frame, me, code);
       this.#unmap(frame);
