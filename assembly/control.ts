@@ -41,5 +41,6 @@ export * from './layout';
 export { lockGive, lockOwner, lockTake } from './locks';
 export * from './mapping';
 export * from './page-table';
+export { park } from './park';
 export * from './prefetch';
 export * from './threads';

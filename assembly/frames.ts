@@ -69,7 +69,6 @@ import {
   S_EVICTIONS,
   S_LOAD_FAILURES,
   S_LOADS,
-  S_PARKS,
   S_WAITING_FRAME,
   SLICE,
   SPIN_MAX,
@@ -77,9 +76,8 @@ import {
 } from './layout';
 import { lockGive, lockTake } from './locks';
 import { addPin } from './page-table';
+import { park } from './park';
 import { ghostAdd, ghostTake, queueCount, queuePush, queueRemove, queueTail } from './replacement';
-
-const NS_PER_MS: i64 = 1_000_000;
 
 /** Frames of the small queue that a sweep lets go round before it looks at the main queue. */
 const SKIPS_MAX: u32 = 16;
@@ -227,8 +225,7 @@ export function initFrames(frames: u32): void {
 
 /** Parks until a frame may have become free, for at most `parkMs`; `seen` is H_FRAME_WAKE. */
 export function waitForFrame(me: u32, seen: u32, parkMs: i32): void {
-  count(slotAt(me), S_PARKS, 1);
-  atomic.wait<i32>(H_FRAME_WAKE, <i32>seen, <i64>parkMs * NS_PER_MS);
+  park(H_FRAME_WAKE, seen, me, parkMs);
 }
 
 /** Registers as a waiter for any frame; returns the wake word to pass to `waitForFrame`. */

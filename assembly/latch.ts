@@ -27,7 +27,6 @@
  */
 import {
   beginIntent,
-  count,
   descA,
   descB,
   endIntent,
@@ -61,7 +60,6 @@ import {
   OWNER_SHIFT,
   PIN_MASK,
   S_LATCHES,
-  S_PARKS,
   S_WAITING_ON,
   SHARED_ONE,
   SHARED_SHIFT,
@@ -70,8 +68,7 @@ import {
   STOPPED,
   VERSION_SHIFT,
 } from './layout';
-
-const NS_PER_MS: i64 = 1_000_000;
+import { park } from './park';
 
 function fence(): void {
   if (isDefined(FENCED)) atomic.fence();
@@ -122,8 +119,7 @@ export function unregisterWaiter(frame: u32, me: u32): void {
 }
 
 export function parkOnFrame(frame: u32, me: u32, wake: u32, parkMs: i32): void {
-  count(slotAt(me), S_PARKS, 1);
-  atomic.wait<i32>(descB(frame) + B_WAKE, <i32>wake, <i64>parkMs * NS_PER_MS);
+  park(descB(frame) + B_WAKE, wake, me, parkMs);
 }
 
 /** How long a call may park: not at all while the thread holds a latch (D1). */

@@ -8,8 +8,7 @@
  *              `parkMs` and then returns, so that the caller can look at poison and at the owner.
  */
 import { LOCK_WAITED, OK, SLICE, SPIN_MAX } from './layout';
-
-const NS_PER_MS: i64 = 1_000_000;
+import { park } from './park';
 
 function tryLock(lock: usize, me: u32): bool {
   return atomic.load<u32>(lock) == 0 && atomic.cmpxchg<u32>(lock, 0, me + 1) == 0;
@@ -25,7 +24,7 @@ export function lockTake(lock: usize, me: u32, parkMs: i32): i32 {
     // Whoever sees the mark on release notifies; a spurious wake-up only costs another attempt.
     const marked = seen | LOCK_WAITED;
     if (seen == marked || atomic.cmpxchg<u32>(lock, seen, marked) == seen) {
-      atomic.wait<i32>(lock, <i32>marked, <i64>parkMs * NS_PER_MS);
+      park(lock, marked, me, parkMs);
     }
   }
   return tryLock(lock, me) ? OK : SLICE;

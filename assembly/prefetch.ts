@@ -22,6 +22,7 @@ import {
   SLICE,
 } from './layout';
 import { lockGive, lockTake } from './locks';
+import { park } from './park';
 
 function entryAt(position: u32): usize {
   return PREFETCH_RING + (position & (PREFETCH_ENTRIES - 1)) * PREFETCH_ENTRY;
@@ -67,9 +68,9 @@ export function prefetchDone(): void {
 }
 
 /** Parks the loader until something is pushed, for at most `parkMs`. */
-export function prefetchWait(seen: u32, parkMs: i32): void {
+export function prefetchWait(seen: u32, me: u32, parkMs: i32): void {
   if (load<u32>(H_PREFETCH_HEAD) != atomic.load<u32>(H_PREFETCH_TAIL)) return;
-  atomic.wait<i32>(H_PREFETCH_WAKE, <i32>seen, <i64>parkMs * 1_000_000);
+  park(H_PREFETCH_WAKE, seen, me, parkMs);
 }
 
 export function prefetchWake(): u32 {

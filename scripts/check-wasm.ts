@@ -170,11 +170,33 @@ function fenceProblems(module: binaryen.Module, rules: WasmRules): string[] {
   });
 }
 
+/** Waiting anywhere but in `park`, or doing anything after it: see assembly/park.ts. */
+function waitProblems(module: binaryen.Module): string[] {
+  const waiting = [...functionTexts(module)].filter(([, text]) => /atomic\.wait/.test(text));
+  const park = exportedFunction(module, 'park');
+  return waiting
+    .filter(([name]) => name !== park)
+    .map(([name]) => `a wait outside of park: function ${name}`);
+}
+
+/** Internal name of an exported function. */
+function exportedFunction(module: binaryen.Module, name: string): string | undefined {
+  for (let i = 0; i < module.getNumExports(); i++) {
+    const info = binaryen.getExportInfo(module.getExportByIndex(i));
+    if (info.name === name && info.kind === binaryen.ExternalFunction) return info.value;
+  }
+  return undefined;
+}
+
 /** What is wrong with the module; empty if nothing is. */
 export function checkWasm(wasm: Uint8Array, rules: WasmRules): string[] {
   const problems = sectionProblems(wasm);
   const module = binaryen.readBinary(wasm);
-  problems.push(...globalProblems(module), ...fenceProblems(module, rules));
+  problems.push(
+    ...globalProblems(module),
+    ...fenceProblems(module, rules),
+    ...waitProblems(module),
+  );
   module.dispose();
   return problems;
 }

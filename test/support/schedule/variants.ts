@@ -253,8 +253,8 @@ const TABLE: readonly ScheduleVariant[] = [
     'frames-scarce',
     'a waiter for a frame that reads the wake word when it parks',
     'frames',
-    'atomic.wait<i32>(H_FRAME_WAKE, <i32>seen,',
-    'atomic.wait<i32>(H_FRAME_WAKE, <i32>atomic.load<u32>(H_FRAME_WAKE),',
+    'park(H_FRAME_WAKE, seen,',
+    'park(H_FRAME_WAKE, atomic.load<u32>(H_FRAME_WAKE),',
   ),
   variant(
     'frames-latched',

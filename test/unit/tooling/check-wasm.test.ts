@@ -72,6 +72,16 @@ it('an import of anything but the memory is refused', async () => {
   expect(checkWasm(wasm, PLAIN)).toEqual([expect.stringMatching(/import/)]);
 });
 
+it('a wait anywhere but in park is refused', async () => {
+  const wait = 'atomic.wait<i32>(p, 0, 1);';
+  const alone = await compile(`export function park(p: usize): void { ${wait} }`);
+  expect(checkWasm(alone, PLAIN)).toEqual([]);
+  const other = await compile(
+    `export function take(p: usize): i64 { ${wait} return load<i64>(p); }`,
+  );
+  expect(checkWasm(other, PLAIN)).toEqual([expect.stringContaining('a wait outside of park')]);
+});
+
 it('a start function is refused', () => {
   const wasm = assemble('(func $s (i32.atomic.store (i32.const 0) (i32.const 1)))', '(start $s)');
   expect(checkWasm(wasm, PLAIN)).toEqual(['a start function']);
