@@ -26,10 +26,12 @@ export const ERROR_CODES = [
   'POISONED',
   'POOL_CLOSED',
   'POOL_EXHAUSTED',
+  'RECORD_TOO_LARGE',
   'STORE_FULL',
   'STORE_IO',
   'STORE_LOCKED',
   'THREADS_EXHAUSTED',
+  'WAL_CORRUPT',
   'WORKER_DIED',
 ] as const;
 

@@ -1,0 +1,498 @@
+/**
+ * Writing the log: groups of records, segments, syncs, the spare, trimming.
+ *
+ * Owns:        the descriptor of the segment that takes records, and what is known of the others.
+ * Invariants:  W2D  the durable seq covers what was synced, and nothing else;
+ *              a segment is synced completely before the next one gets its header, so durable never
+ *              passes into a segment before the one before it is whole;
+ *              an opening appends to a segment of its own; the last records of the one before it
+ *              are written again and synced before its header names their end;
+ *              what a failed write has left is overwritten at the same offset, never followed;
+ *              a failed sync stops the writer for good: the next one would succeed although the
+ *              pages are gone.
+ * Threads:     one at a time; the directory is locked by its opener. Synchronous calls only.
+ */
+import { WeirpoolError } from '../errors.ts';
+import { closeQuietly, OPEN_WRITE, openOwn, readFully, writeFully } from '../fs/files.ts';
+import { ioError } from '../fs/io-error.ts';
+import type { DirectoryAccess } from '../store/manifest-files.ts';
+import {
+  encodeGroupHeader,
+  GROUP_HEADER_BYTES,
+  groupBytes,
+  LOG_BLOCK_BYTES,
+  LOG_FORMAT_VERSION,
+  type LogPlace,
+  type LogSums,
+  paddedBytes,
+  RECORD_ALIGNMENT,
+  RING_BYTES_MAX,
+  recordLengthAt,
+  segmentBytesFor,
+} from './format.ts';
+import { type LogEnd, walCorrupt } from './reader.ts';
+import {
+  activateSpare,
+  dropTemporaries,
+  makeSpare,
+  segmentPath,
+  spareBytes,
+  syncNames,
+} from './segment-files.ts';
+import { dropSegment, type FullSegment, recycleSegment, trimmable } from './trim.ts';
+
+/** Twice the default ring, whose largest record is a quarter of it. */
+const SEGMENT_BYTES_DEFAULT = 16 * 1024 * 1024;
+const SEGMENT_TO_RECORD_MIN = 4;
+/** Two blocks hold a header and a small record; tests take small segments. */
+export const SEGMENT_BYTES_MIN: number = 8 * 1024;
+/** A reader holds one segment in memory. */
+export const SEGMENT_BYTES_MAX: number = 256 * 1024 * 1024;
+
+/** Groups up to that size are copied together for one write; larger ones go out as they lie. */
+const STAGING_BYTES = 64 * 1024;
+
+/** At most a quarter is left empty before a record that does not fit. */
+export function defaultSegmentBytes(recordBytesMax: number): number {
+  const bytes = paddedBytes(recordBytesMax) * SEGMENT_TO_RECORD_MIN;
+  return Math.max(SEGMENT_BYTES_DEFAULT, bytes);
+}
+
+export interface LogParts {
+  readonly access: DirectoryAccess;
+  readonly sums: LogSums;
+  readonly storeId: bigint;
+  /** Of this opening, above that of every segment. */
+  readonly epoch: number;
+  /** Default: `defaultSegmentBytes`. */
+  readonly segmentBytes?: number;
+  /** The largest record that will come; a segment must hold it. */
+  readonly recordBytesMax: number;
+}
+
+export interface LogStats {
+  readonly bytesOnDisk: number;
+  readonly segments: number;
+  readonly sparePresent: boolean;
+  /** Bytes of the segment that is being written that are free: they need no space on the disk. */
+  readonly freeBytes: number;
+  readonly writtenSeq: number;
+  readonly durableSeq: number;
+}
+
+function viewsFrom(views: readonly Uint8Array[], from: number, bytes: number): Uint8Array[] {
+  const result: Uint8Array[] = [];
+  let skip = from;
+  let left = bytes;
+  for (const view of views) {
+    const piece = view.subarray(Math.min(skip, view.length), Math.min(skip + left, view.length));
+    skip = Math.max(0, skip - view.length);
+    left -= piece.length;
+    if (piece.length > 0) result.push(piece);
+  }
+  return result;
+}
+
+/** Bytes of the records from `from` on that fit into `room`; no length word straddles two views. */
+function wholeRecords(views: readonly Uint8Array[], from: number, room: number): number {
+  let bytes = 0;
+  let begin = -from;
+  for (const view of views) {
+    while (bytes - begin < view.length) {
+      const length = recordLengthAt(view, bytes - begin);
+      if (length === 0) throw new TypeError(`no record begins at byte ${from + bytes}`);
+      if (bytes + length > room) return bytes;
+      bytes += length;
+    }
+    begin += view.length;
+  }
+  return bytes;
+}
+
+function assertSegmentBytes(segmentBytes: number, recordBytesMax: number): void {
+  const bytesMin = Math.max(SEGMENT_BYTES_MIN, segmentBytesFor(recordBytesMax));
+  const whole = Number.isInteger(segmentBytes / LOG_BLOCK_BYTES);
+  if (whole && segmentBytes >= bytesMin && segmentBytes <= SEGMENT_BYTES_MAX) return;
+  throw new RangeError(
+    `segmentBytes must be a multiple of ${LOG_BLOCK_BYTES} from ${bytesMin}, which holds the ` +
+      `largest record, to ${SEGMENT_BYTES_MAX}; not ${segmentBytes}`,
+  );
+}
+
+export class LogWriter {
+  readonly #access: DirectoryAccess;
+  readonly #sums: LogSums;
+  readonly #storeId: bigint;
+  readonly #epoch: number;
+  readonly #segmentBytes: number;
+  readonly #headerSeed: number;
+  readonly #staging = new Uint8Array(STAGING_BYTES);
+  /** Segments that take no records any more, in order. */
+  #full: readonly FullSegment[];
+  #fd: number | undefined;
+  #segment = 0;
+  #firstPosition = 0;
+  /** Where the next group goes. */
+  #offset = 0;
+  /** Where the last record ends in the file. */
+  #recordsEnd = 0;
+  #position = 0;
+  #durableSeq = 0;
+  #sparePresent = false;
+  #stopped = false;
+
+  private constructor(parts: LogParts, end: LogEnd) {
+    this.#access = parts.access;
+    this.#sums = parts.sums;
+    this.#storeId = parts.storeId;
+    this.#epoch = parts.epoch;
+    this.#segmentBytes = parts.segmentBytes ?? defaultSegmentBytes(parts.recordBytesMax);
+    this.#headerSeed = parts.sums.seed(parts.storeId, 0);
+    this.#full = end.segments;
+  }
+
+  /**
+   * Opens the log for writing: a segment of its own, which begins beyond everything that was
+   * written or lay in a ring. Records before it are durable when this returns.
+   *
+   * @param end            What a reader has found.
+   * @param checkpointSeq  What lies wholly at or below it is dropped, and one becomes the spare.
+   * @throws {WeirpoolError} `STORE_IO`: nothing is lost, open again; `WAL_CORRUPT` if a segment has
+   *                         this epoch or a later one.
+   */
+  static open(parts: LogParts, end: LogEnd, checkpointSeq: number): LogWriter {
+    assertSegmentBytes(
+      parts.segmentBytes ?? defaultSegmentBytes(parts.recordBytesMax),
+      parts.recordBytesMax,
+    );
+    if (parts.epoch <= end.epoch) {
+      const path = segmentPath(parts.access.directory, end.place.segment);
+      const expected = `an epoch below ${parts.epoch}, not ${end.epoch}: is the manifest an old one?`;
+      throw walCorrupt({ path, offset: 0, seq: end.place.seq, expected });
+    }
+    const writer = new LogWriter(parts, end);
+    try {
+      writer.#begin(end, checkpointSeq);
+      return writer;
+    } catch (error) {
+      writer.abandon();
+      throw error;
+    }
+  }
+
+  #begin(end: LogEnd, checkpointSeq: number): void {
+    dropTemporaries(this.#access);
+    this.#syncAgain(end);
+    // A name that a trim took away may have come back, or may still be going.
+    syncNames(this.#access);
+    this.#sparePresent = spareBytes(this.#access) === this.#segmentBytes;
+    // All but the last, which the new header is going to name.
+    const older = this.#full.filter(({ segment }) => segment !== end.place.segment);
+    const last = this.#full.filter(({ segment }) => segment === end.place.segment);
+    this.#full = older;
+    this.#drop(checkpointSeq);
+    this.#full = [...this.#full, ...last];
+    const first = end.place.segment === 0 && end.durableSeq === 0;
+    // What lay in the ring had seqs, too, and somebody may know them.
+    this.#position = first ? 0 : end.writtenBelow + RING_BYTES_MAX;
+    this.#durableSeq = this.#position;
+    this.#segment = Math.max(end.place.segment, ...end.segments.map(({ segment }) => segment));
+    this.#startSegment(end.place);
+    this.#drop(checkpointSeq);
+    this.#tryPrepareSpare();
+  }
+
+  /**
+   * Writes again what may never have reached the disk, although it can be read: after a failed sync
+   * pages count as clean. The same bytes at the same place harm nothing, whatever happens.
+   */
+  #syncAgain({ place, unsynced }: LogEnd): void {
+    if (place.segment === 0) return;
+    const { fs, directory } = this.#access;
+    const path = segmentPath(directory, place.segment);
+    const fd = openOwn(fs, path, OPEN_WRITE);
+    try {
+      if (unsynced !== undefined) {
+        const bytes = new Uint8Array(unsynced.to - unsynced.from);
+        readFully(fs, { fd, path, position: unsynced.from }, bytes);
+        writeFully(fs, { fd, path, position: unsynced.from }, bytes);
+      }
+      this.#syncData(fd, path);
+    } finally {
+      closeQuietly(fs, fd);
+    }
+  }
+
+  #tryPrepareSpare(): void {
+    try {
+      this.prepareSpare();
+    } catch (error) {
+      // A full disk must not keep the store from opening: the next round makes room.
+      if (this.#stopped) throw error;
+    }
+  }
+
+  // --- what is known -------------------------------------------------------------------------------
+
+  /** Position of the next record: seq of the last one that was written. */
+  get writtenSeq(): number {
+    return this.#position;
+  }
+
+  get durableSeq(): number {
+    return this.#durableSeq;
+  }
+
+  /** Whether a sync failed: nothing may be written any more. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  get stats(): LogStats {
+    const full = this.#full.reduce((sum, { bytes }) => sum + bytes, 0);
+    const own = this.#fd === undefined ? 0 : 1;
+    const spare = this.#sparePresent ? 1 : 0;
+    return {
+      bytesOnDisk: full + (own + spare) * this.#segmentBytes,
+      segments: this.#full.length + own,
+      sparePresent: this.#sparePresent,
+      freeBytes: this.#segmentBytes - this.#offset,
+      writtenSeq: this.#position,
+      durableSeq: this.#durableSeq,
+    };
+  }
+
+  /** Bytes of records above a seq: seqs jump at an opening, so their difference says too much. */
+  recordBytesAbove(seq: number): number {
+    const own = { firstPosition: this.#firstPosition, endSeq: this.#position };
+    return [...this.#full, own]
+      .map(({ firstPosition, endSeq }) => Math.max(0, endSeq - Math.max(firstPosition, seq)))
+      .reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  // --- appending -----------------------------------------------------------------------------------
+
+  /**
+   * Writes whole records as a group, or as several where a segment ends.
+   *
+   * @param views     Their bytes, in one piece or in two, cut at a multiple of 8.
+   * @param position  Where the first one begins: `writtenSeq`.
+   * @returns         `writtenSeq`, the end of the last one.
+   * @throws {WeirpoolError} `STORE_IO`: records up to `writtenSeq` are written; the rest may be
+   *                         given again, unless the writer has stopped (outcome `unknown`).
+   *                         `RECORD_TOO_LARGE`.
+   */
+  append(views: readonly Uint8Array[], position: number): number {
+    this.#assertRunning();
+    if (position !== this.#position) {
+      throw new RangeError(`records for ${this.#position} are due, not for ${position}`);
+    }
+    const bytes = views.reduce((sum, view) => sum + view.length, 0);
+    if (bytes % RECORD_ALIGNMENT !== 0) throw new TypeError(`${bytes} bytes are no whole records`);
+    let done = 0;
+    while (done < bytes) {
+      const room = this.#segmentBytes - this.#offset - GROUP_HEADER_BYTES;
+      const left = bytes - done;
+      const fitting = left <= room ? left : wholeRecords(views, done, room);
+      if (fitting === 0) {
+        this.#assertFits(views, done);
+        this.#rotate();
+      } else {
+        this.#writeGroup(viewsFrom(views, done, fitting), fitting);
+        done += fitting;
+      }
+    }
+    return this.#position;
+  }
+
+  #assertRunning(): void {
+    if (!this.#stopped && this.#fd !== undefined) return;
+    const path = segmentPath(this.#access.directory, this.#segment);
+    throw new WeirpoolError(
+      'STORE_IO',
+      `${path} takes no records any more: an earlier sync failed, or the log was closed. ` +
+        'Close the pool and open the store again.',
+      { details: { operation: 'append', path, errno: 'ESTOPPED' } },
+    );
+  }
+
+  /** Whether a new segment would hold the record that begins there. */
+  #assertFits(views: readonly Uint8Array[], at: number): void {
+    const [piece = new Uint8Array(0)] = viewsFrom(views, at, RECORD_ALIGNMENT);
+    const bytes = recordLengthAt(piece, 0);
+    const bytesMax = this.#segmentBytes - LOG_BLOCK_BYTES - GROUP_HEADER_BYTES;
+    if (bytes <= bytesMax) return;
+    throw new WeirpoolError(
+      'RECORD_TOO_LARGE',
+      `A record of ${bytes} bytes exceeds the ${bytesMax} that a segment of the log holds. ` +
+        'Write smaller records, or open the pool with larger segments.',
+      { details: { bytes, bytesMax } },
+    );
+  }
+
+  #writeGroup(views: readonly Uint8Array[], recordBytes: number): void {
+    const { directory, fs } = this.#access;
+    const place = { fd: this.#fd as number, path: segmentPath(directory, this.#segment) };
+    const total = groupBytes(recordBytes);
+    const staged = Math.min(total, total <= STAGING_BYTES ? total : LOG_BLOCK_BYTES);
+    const block = this.#staging.subarray(0, staged);
+    const header = {
+      epoch: this.#epoch,
+      segment: this.#segment,
+      offset: this.#offset,
+      position: this.#position,
+      durableSeq: this.#durableSeq,
+      recordBytes,
+    };
+    encodeGroupHeader(this.#sums, this.#headerSeed, block, header);
+    const inBlock = Math.min(recordBytes, staged - GROUP_HEADER_BYTES);
+    let at = GROUP_HEADER_BYTES;
+    for (const view of viewsFrom(views, 0, inBlock)) {
+      block.set(view, at);
+      at += view.length;
+    }
+    block.fill(0, at);
+    writeFully(fs, { ...place, position: this.#offset }, block);
+    let position = this.#offset + staged;
+    for (const view of viewsFrom(views, inBlock, recordBytes - inBlock)) {
+      writeFully(fs, { ...place, position }, view);
+      position += view.length;
+    }
+    const padding = this.#staging.subarray(0, this.#offset + total - position).fill(0);
+    if (padding.length > 0) writeFully(fs, { ...place, position }, padding);
+    this.#recordsEnd = this.#offset + GROUP_HEADER_BYTES + recordBytes;
+    this.#offset += total;
+    this.#position += recordBytes;
+  }
+
+  // --- syncing -------------------------------------------------------------------------------------
+
+  /**
+   * Makes everything that was written durable.
+   *
+   * @returns The durable seq.
+   * @throws {WeirpoolError} `STORE_IO`, outcome `unknown`: the writer has stopped for good.
+   */
+  sync(): number {
+    this.#assertRunning();
+    if (this.#durableSeq === this.#position) return this.#durableSeq;
+    this.#syncData(this.#fd as number, segmentPath(this.#access.directory, this.#segment));
+    this.#durableSeq = this.#position;
+    return this.#durableSeq;
+  }
+
+  #syncData(fd: number, path: string): void {
+    try {
+      this.#access.fs.syncData(fd);
+    } catch (error) {
+      this.#stopped = true;
+      throw ioError(error, { operation: 'fdatasync', path, outcome: 'unknown' });
+    }
+  }
+
+  /** Syncs what is left and ends; the seq belongs into the record of a clean close. */
+  close(): number {
+    try {
+      return this.sync();
+    } finally {
+      this.abandon();
+    }
+  }
+
+  /** Ends without a sync. */
+  abandon(): void {
+    if (this.#fd !== undefined) closeQuietly(this.#access.fs, this.#fd);
+    this.#fd = undefined;
+  }
+
+  // --- segments ------------------------------------------------------------------------------------
+
+  /** Runs steps that may leave the directory in doubt: then the writer stops. */
+  #stopIfUnknown(steps: () => void): void {
+    try {
+      steps();
+    } catch (error) {
+      if ((error as WeirpoolError).outcome === 'unknown') this.#stopped = true;
+      throw error;
+    }
+  }
+
+  #rotate(): void {
+    this.sync();
+    const place = { segment: this.#segment, offset: this.#recordsEnd, seq: this.#position };
+    const full: FullSegment = {
+      segment: this.#segment,
+      bytes: this.#segmentBytes,
+      firstPosition: this.#firstPosition,
+      endSeq: this.#position,
+    };
+    this.#startSegment(place);
+    this.#full = [...this.#full, full];
+  }
+
+  /** Begins the next segment at `#position`, after what `previous` names. */
+  #startSegment(previous: LogPlace): void {
+    this.prepareSpare();
+    const segment = this.#segment + 1;
+    const header = {
+      formatVersion: LOG_FORMAT_VERSION,
+      storeId: this.#storeId,
+      epoch: this.#epoch,
+      segment,
+      segmentBytes: this.#segmentBytes,
+      firstPosition: this.#position,
+      previous,
+    };
+    this.#stopIfUnknown(() => {
+      const fd = activateSpare(this.#access, this.#sums, header);
+      this.abandon();
+      this.#fd = fd;
+    });
+    this.#sparePresent = false;
+    this.#segment = segment;
+    this.#firstPosition = this.#position;
+    this.#offset = LOG_BLOCK_BYTES;
+    this.#recordsEnd = LOG_BLOCK_BYTES;
+  }
+
+  /**
+   * Makes the spare if there is none: after every rotation, when nobody waits.
+   *
+   * @throws {WeirpoolError} `STORE_IO`, such as `ENOSPC`: may be tried again.
+   */
+  prepareSpare(): void {
+    if (this.#sparePresent) return;
+    this.#stopIfUnknown(() => makeSpare(this.#access, this.#segmentBytes));
+    this.#sparePresent = true;
+  }
+
+  /**
+   * I2: drops what lies wholly at or below the S of the last synced manifest record.
+   *
+   * @throws {WeirpoolError} `STORE_IO`: may be tried again, unless the outcome is `unknown`.
+   */
+  trim(checkpointSeq: number): void {
+    this.#assertRunning();
+    if (checkpointSeq > this.#durableSeq) {
+      throw new RangeError(`seq ${checkpointSeq} is not durable: ${this.#durableSeq} is`);
+    }
+    this.#drop(checkpointSeq);
+  }
+
+  #drop(checkpointSeq: number): void {
+    const dropped = trimmable(this.#full, checkpointSeq);
+    if (dropped.length === 0) return;
+    this.#stopIfUnknown(() => {
+      for (const { segment, bytes } of dropped) {
+        if (!this.#sparePresent && bytes === this.#segmentBytes) {
+          recycleSegment(this.#access, segment);
+          this.#sparePresent = spareBytes(this.#access) === this.#segmentBytes;
+        } else {
+          dropSegment(this.#access, segment);
+        }
+        this.#full = this.#full.filter((full) => full.segment !== segment);
+      }
+      syncNames(this.#access);
+    });
+  }
+}
