@@ -69,6 +69,7 @@ import {
   S_EVICTIONS,
   S_LOAD_FAILURES,
   S_LOADS,
+  S_PARKS,
   S_WAITING_FRAME,
   SLICE,
   SPIN_MAX,
@@ -225,7 +226,8 @@ export function initFrames(frames: u32): void {
 
 /** Parks until a frame may have become free, for at most `parkMs`; `seen` is H_FRAME_WAKE. */
 export function waitForFrame(me: u32, seen: u32, parkMs: i32): void {
-  park(H_FRAME_WAKE, seen, me, parkMs);
+  count(slotAt(me), S_PARKS, 1);
+  park(H_FRAME_WAKE, seen, parkMs);
 }
 
 /** Registers as a waiter for any frame; returns the wake word to pass to `waitForFrame`. */

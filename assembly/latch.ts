@@ -27,6 +27,7 @@
  */
 import {
   beginIntent,
+  count,
   descA,
   descB,
   endIntent,
@@ -60,6 +61,7 @@ import {
   OWNER_SHIFT,
   PIN_MASK,
   S_LATCHES,
+  S_PARKS,
   S_WAITING_ON,
   SHARED_ONE,
   SHARED_SHIFT,
@@ -119,7 +121,8 @@ export function unregisterWaiter(frame: u32, me: u32): void {
 }
 
 export function parkOnFrame(frame: u32, me: u32, wake: u32, parkMs: i32): void {
-  park(descB(frame) + B_WAKE, wake, me, parkMs);
+  count(slotAt(me), S_PARKS, 1);
+  park(descB(frame) + B_WAKE, wake, parkMs);
 }
 
 /** How long a call may park: not at all while the thread holds a latch (D1). */

@@ -24,7 +24,7 @@ export function lockTake(lock: usize, me: u32, parkMs: i32): i32 {
     // Whoever sees the mark on release notifies; a spurious wake-up only costs another attempt.
     const marked = seen | LOCK_WAITED;
     if (seen == marked || atomic.cmpxchg<u32>(lock, seen, marked) == seen) {
-      park(lock, marked, me, parkMs);
+      park(lock, marked, parkMs);
     }
   }
   return tryLock(lock, me) ? OK : SLICE;

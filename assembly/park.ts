@@ -9,20 +9,16 @@
  *              the wait, and calls itself, which keeps Binaryen from inlining it; `npm run check:wasm`
  *              refuses a module that waits anywhere else.
  */
-import { count, slotAt } from './descriptors';
-import { S_PARKS } from './layout';
-
 const NS_PER_MS: i64 = 1_000_000;
 
 /** Nobody parks longer than this. */
 const PARK_MS_MAX: i32 = 3_600_000;
 
-/** Parks while the u32 at `address` is `seen`, for at most `parkMs`; counts it for the thread. */
-export function park(address: usize, seen: u32, me: u32, parkMs: i32): void {
+/** Parks while the u32 at `address` is `seen`, for at most `parkMs`. */
+export function park(address: usize, seen: u32, parkMs: i32): void {
   if (parkMs > PARK_MS_MAX) {
-    park(address, seen, me, PARK_MS_MAX);
+    park(address, seen, PARK_MS_MAX);
     return;
   }
-  count(slotAt(me), S_PARKS, 1);
   atomic.wait<i32>(address, <i32>seen, <i64>parkMs * NS_PER_MS);
 }

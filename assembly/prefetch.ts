@@ -68,9 +68,9 @@ export function prefetchDone(): void {
 }
 
 /** Parks the loader until something is pushed, for at most `parkMs`. */
-export function prefetchWait(seen: u32, me: u32, parkMs: i32): void {
+export function prefetchWait(seen: u32, parkMs: i32): void {
   if (load<u32>(H_PREFETCH_HEAD) != atomic.load<u32>(H_PREFETCH_TAIL)) return;
-  park(H_PREFETCH_WAKE, seen, me, parkMs);
+  park(H_PREFETCH_WAKE, seen, parkMs);
 }
 
 export function prefetchWake(): u32 {

@@ -32,7 +32,7 @@ function serve(core: PoolCore): void {
       loadOne(core);
       control.prefetchDone();
     }
-    control.prefetchWait(seen, me, PARK_MS);
+    control.prefetchWait(seen, PARK_MS);
     if (memory.load(H_STATUS) === STATUS_OPEN) thread.reaper.reapVanished();
   }
 }

@@ -14,7 +14,7 @@ it('I4 a thread that waited for a lock publishes the blob that it meant', async 
 it.runIf(MISCOMPILES)('I4 a wait inside the lock itself is noticed on V8 11.3', async () => {
   const naive = {
     file: 'assembly/locks.ts',
-    find: 'park(lock, marked, me, parkMs);',
+    find: 'park(lock, marked, parkMs);',
     replace: 'atomic.wait<i32>(lock, <i32>marked, <i64>parkMs * 1_000_000);',
   };
   await expectCaught('regression-park', [naive], { ...OPTIONS, match: /I4 the id/ });
