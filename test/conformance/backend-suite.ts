@@ -257,8 +257,10 @@ export function describeBackend(name: string, make: () => Subject): void {
       const worker = new Worker(bundled(new URL('./backend-worker.ts', import.meta.url)), {
         workerData: { handle: backend.handle(), shared: context.shared, blobBytes: BLOB_BYTES },
       });
+      // Listened for from the start: the exit may come in the same turn as the message.
+      const exited = once(worker, 'exit');
       expect(await once(worker, 'message')).toEqual([41]);
-      await once(worker, 'exit');
+      await exited;
       expect(read(backend, 1)[0]).toBe(42);
       backend.commit(change({ deleted: [1], nextBlobId: 3 }));
       await backend.close();

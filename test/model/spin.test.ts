@@ -21,6 +21,7 @@ it.runIf(missing !== undefined && inCi)('D1 the models have their tools in CI', 
   expect(missing).toBeUndefined();
 });
 
+// Skipped only without SPIN or a C compiler, with the reason printed above; in CI that is a failure.
 const models = missing === undefined ? describe.concurrent : describe.skip;
 
 models('the latch, as built', () => {
