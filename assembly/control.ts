@@ -9,6 +9,7 @@ export {
   dropBlob,
   enterFrameQueue,
   evictFrame,
+  finishCreated,
   finishLoad,
   giveFree,
   holdsOf,
@@ -26,6 +27,7 @@ export {
   waitForFrame,
   waitMoved,
 } from './frames';
+export * from './gate';
 export {
   abandonExclusive,
   acquireExclusive,
@@ -36,11 +38,15 @@ export {
   releaseShared,
   upgrade,
   validate,
+  wakeFrameWaiters,
 } from './latch';
 export * from './layout';
 export { lockGive, lockOwner, lockTake } from './locks';
 export * from './mapping';
 export * from './page-table';
 export { park } from './park';
+export * from './pending';
 export * from './prefetch';
+export * from './ring';
+export * from './staging';
 export * from './threads';

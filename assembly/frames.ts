@@ -24,6 +24,7 @@ import {
   slotAt,
   versionOf,
 } from './descriptors';
+import { forgetDirty, markDirty } from './dirty';
 import {
   latchesHeld,
   parkOnFrame,
@@ -264,6 +265,22 @@ export function finishLoad(frame: u32, me: u32, parkMs: i32): i32 {
   return OK;
 }
 
+/**
+ * A created blob is there: its frame, which `publishCreated` has put into the page table, becomes
+ * VALID and dirty. Whoever met it there before has waited for the version to move. OK, SLICE.
+ */
+export function finishCreated(frame: u32, me: u32, seq: f64, parkMs: i32): i32 {
+  if (lockTake(LOCK_REPLACEMENT, me, parkMs) != OK) return SLICE;
+  queuePush(QUEUE_SMALL, frame);
+  lockGive(LOCK_REPLACEMENT);
+  markDirty(frame, seq);
+  const a = descA(frame);
+  atomic.store<u32>(a + A_STATE, FRAME_VALID);
+  atomic.store<u64>(a + A_WORD, nextVersion(atomic.load<u64>(a + A_WORD)));
+  wakeFrame(frame);
+  return OK;
+}
+
 /** Leaves the reason for those who wait for this load; then `unmap` and `giveFree` the frame. */
 export function noteLoadFailure(frame: u32, me: u32, code: u32): void {
   const b = descB(frame);
@@ -323,7 +340,7 @@ export function dropBlob(frame: u32, me: u32, parkMs: i32): i32 {
   const word = atomic.load<u64>(a + A_WORD);
   if (!isOwner(word, me)) return NOT_HELD;
   if (lockTake(LOCK_REPLACEMENT, me, parkMs) != OK) return SLICE;
-  atomic.store<u64>(b + B_DIRTY, 0);
+  forgetDirty(frame);
   // E, then the holds: a pin that comes later sees E and takes itself back.
   atomic.store<u64>(a + A_WORD, word | LATCH_E);
   const pinned = (atomic.load<u64>(b + B_HOLDS) & PIN_MASK) > 0;

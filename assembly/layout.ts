@@ -15,12 +15,13 @@
  *   + 4 MiB     page table: bucket heads, u32
  *   + 512 KiB   prefetch ring
  *   + 64 KiB    ghost table: ids that were evicted lately
- *   + 512 KiB   hold table: for each thread slot and frame the pins and shared latches it has
- *   + 60 MiB    slot bitmap, then the mapping; sized when the pool is opened
+ *   + 512 KiB   pending deletes, roots, staging entries, the list of the captured frames
+ *   + 2.6 MiB   hold table: for each thread slot and frame the pins and shared latches it has
+ *   + 60 MiB    slot bitmap, mapping, ring of the log; sized when the pool is opened
  */
 
 /** Raised with every change of an offset, a bit or the meaning of a code. */
-export const ABI_VERSION: u32 = 1;
+export const ABI_VERSION: u32 = 2;
 export const MAGIC: u32 = 0x57_45_49_52; // "WEIR"
 
 export const FRAMES_MAX: u32 = 65536;
@@ -99,6 +100,113 @@ export const H_POISON_BYTES: u32 = 452;
 export const H_POISON_TEXT: u32 = 512;
 export const POISON_TEXT_MAX: u32 = 512;
 
+// The log: what is set once.
+/** Address of the ring, 0 for a pool without a log. */
+export const H_RING: u32 = 1024;
+/** Bytes of the ring - 1; a power of two. */
+export const H_RING_MASK: u32 = 1028;
+/** Frame index of the first staging frame, and how many there are. */
+export const H_STAGING_FIRST: u32 = 1032;
+export const H_STAGING_COUNT: u32 = 1036;
+/** f64: what ties the sums of records to store and opening. */
+export const H_RECORD_SEED: u32 = 1040;
+/** f64: log bytes above the checkpoint seq at which writers wait for a round. */
+export const H_LOG_BOUND: u32 = 1048;
+/** f64: log bytes above the checkpoint seq at which a round is asked for. */
+export const H_LOG_TRIGGER: u32 = 1056;
+/** Dirty frames at which a round is asked for. */
+export const H_DIRTY_TRIGGER: u32 = 1064;
+
+/** u64: where the next record begins. */
+export const H_LOG_TAIL: u32 = 1088;
+/** u64: the tail and all credit that was given: at most the ring's size above H_LOG_CONSUMED. */
+export const H_LOG_TAKEN: u32 = 1152;
+/** u64: everything below was written, and its place in the ring is zero again. */
+export const H_LOG_CONSUMED: u32 = 1216;
+/** u64 seqs: handed to the operating system; survives power loss; contained in the store. */
+export const H_LOG_WRITTEN: u32 = 1224;
+export const H_LOG_DURABLE: u32 = 1232;
+export const H_CHECKPOINT_SEQ: u32 = 1240;
+/** u64: the backlog of the log counts from here, see `backlog`. */
+export const H_LOG_BASE: u32 = 1248;
+/** u64: bytes of all segments, with the spare. */
+export const H_LOG_DISK_BYTES: u32 = 1256;
+
+/** Bumped and notified when credit was given back. */
+export const H_CREDIT_WAKE: u32 = 1280;
+
+/** Bumped and notified when the journal worker has something to do. */
+export const H_JOURNAL_WAKE: u32 = 1344;
+/** Not 0 while the journal worker is parked or about to park. */
+export const H_JOURNAL_PARKED: u32 = 1348;
+/** Thread slots + 1 of the journal worker and of the checkpointer: the pool does not outlive them. */
+export const H_JOURNAL: u32 = 1352;
+export const H_CHECKPOINTER: u32 = 1356;
+
+/** u64 seqs up to which somebody waits, and up to which the log may be trimmed. */
+export const H_WANT_WRITTEN: u32 = 1408;
+export const H_WANT_DURABLE: u32 = 1416;
+export const H_TRIM_SEQ: u32 = 1424;
+
+/** Bumped and notified when the written or the durable seq has moved, or writing fails. */
+export const H_LOG_WAKE: u32 = 1472;
+/** Error code + 1 while the log cannot be written (a full disk); 0 when it can. */
+export const H_LOG_FAILING: u32 = 1480;
+
+/** Not 0 while the gate is closed or closing. */
+export const H_GATE: u32 = 1536;
+/** Bumped and notified when a thread leaves a gate that is closing. */
+export const H_GATE_WAKE: u32 = 1540;
+
+/** Frames whose dirty seq is not 0. */
+export const H_DIRTY_COUNT: u32 = 1600;
+/** Blobs that were created and that the mapping does not name yet. */
+export const H_CREATED: u32 = 1604;
+
+/** u64: number of the round that is running or ran last. */
+export const H_ROUND: u32 = 1664;
+/** Tickets: the last one that was drawn, done with (whatever came of it), done with success. */
+export const H_ROUND_WANTED: u32 = 1672;
+export const H_ROUND_DONE: u32 = 1676;
+export const H_ROUND_OK: u32 = 1680;
+/** Bumped and notified when the checkpointer has something to do; when a round has ended. */
+export const H_ROUND_WAKE: u32 = 1684;
+export const H_ROUND_ENDED: u32 = 1688;
+/** Bumped and notified when a staging frame is free. */
+export const H_STAGING_WAKE: u32 = 1692;
+/** 0 between rounds, else the phase, 1 to 8. */
+export const H_ROUND_PHASE: u32 = 1700;
+/** Tells journal worker and checkpointer to end: SERVICES_*. */
+export const H_SERVICES: u32 = 1704;
+export const SERVICES_RUN: u32 = 0;
+export const SERVICES_STOP: u32 = 1;
+
+/** u64 counters of rounds, then f64 figures of the last one. */
+export const H_ROUNDS_ATTEMPTED: u32 = 1728;
+export const H_ROUNDS_SUCCEEDED: u32 = 1736;
+export const H_ROUNDS_FAILED: u32 = 1744;
+export const H_ROUNDS_BYTES: u32 = 1752;
+/** Frames that were captured by the last round that succeeded, and its deletes. */
+export const H_ROUND_FRAMES: u32 = 1760;
+export const H_ROUND_DELETES: u32 = 1764;
+/** f64 ms of the phases 1 to 8 of the last round. */
+export const H_ROUND_MS: u32 = 1768;
+export const ROUND_PHASES: u32 = 8;
+
+/** Why the last round failed, and why the log cannot be written: code + 1, bytes, UTF-8 text. */
+export const H_ROUND_ERROR: u32 = 1856;
+export const H_LOG_ERROR: u32 = 2176;
+export const ERROR_CODE_MARK: u32 = 0;
+export const ERROR_BYTES: u32 = 4;
+export const ERROR_TEXT: u32 = 8;
+export const ERROR_TEXT_MAX: u32 = 304;
+
+/** Pending deletes in the table; roots in theirs. */
+export const H_DELETES: u32 = 2496;
+export const H_ROOTS: u32 = 2500;
+/** u64 ms: `Date.now()` when the pool was opened; ages of dirty frames count from it. */
+export const H_OPENED_AT: u32 = 2504;
+
 export const STATUS_OPEN: u32 = 0;
 export const STATUS_OPENING: u32 = 1;
 export const STATUS_CLOSING: u32 = 2;
@@ -113,7 +221,9 @@ export const LOCK_WAITED: u32 = 0x8000_0000;
 export const LOCK_REPLACEMENT: u32 = LOCKS + SHARDS_MAX * LINE;
 export const LOCK_COMMIT: u32 = LOCK_REPLACEMENT + LINE;
 export const LOCK_PREFETCH: u32 = LOCK_COMMIT + LINE;
-export const LOCKS_END: u32 = LOCK_PREFETCH + LINE;
+/** Pending deletes and new roots. */
+export const LOCK_PENDING: u32 = LOCK_PREFETCH + LINE;
+export const LOCKS_END: u32 = LOCK_PENDING + LINE;
 
 // --- thread slots ---------------------------------------------------------------------------
 
@@ -162,6 +272,16 @@ export const S_PARKS: u32 = 184;
 
 /** u32: prefetched ids of this thread that the loader has dealt with. */
 export const S_PREFETCHED: u32 = 192;
+
+/** Line of its own: not 0 while this thread is inside the commit gate. */
+export const S_GATE: u32 = 256;
+/** Bytes of credit in the ring that this thread has; given back when it dies. */
+export const S_CREDIT: u32 = 260;
+/** u64: seq of this thread's last record. */
+export const S_LAST_SEQ: u32 = 272;
+/** u64: mini-transactions that were committed; that had to start again. */
+export const S_COMMITS: u32 = 280;
+export const S_OP_RESTARTS: u32 = 288;
 
 export const SLOT_FREE: u32 = 0;
 /** Between two owners, for a few instructions that nothing interrupts. */
@@ -218,7 +338,7 @@ export const B_WAKE: u32 = 12;
 /** u64 dirty seq and flushing seq, 0 is none. CLEAN is derived: both are 0. */
 export const B_DIRTY: u32 = 16;
 export const B_FLUSHING: u32 = 24;
-/** u64: number of the round that captured the frame, 0 is none. */
+/** u64: number of the round that captured the frame << 2 | CAPTURE_*; 0 is none. */
 export const B_CAPTURED: u32 = 32;
 /** Neighbours in the frame's queue, frame + 1; the free list uses B_NEXT alone. */
 export const B_NEXT: u32 = 40;
@@ -226,6 +346,14 @@ export const B_PREV: u32 = 44;
 /** u64 version of the last load that failed, with its reason, for those who waited for it. */
 export const B_FAIL_VERSION: u32 = 48;
 export const B_FAIL_CODE: u32 = 56;
+/** When the frame became dirty, ms since H_OPENED_AT. */
+export const B_DIRTY_AT: u32 = 60;
+
+/** The bytes in the frame are those of the capture; somebody is copying them to staging. */
+export const CAPTURE_HELD: u64 = 1;
+export const CAPTURE_COPYING: u64 = 2;
+export const CAPTURE_MASK: u64 = 3;
+export const CAPTURE_SHIFT: u32 = 2;
 
 export const PIN_ONE: u64 = 1;
 export const PIN_MASK: u64 = 0xffff_ffff;
@@ -248,7 +376,33 @@ export const PREFETCH_ENTRIES: u32 = 4096;
 export const GHOSTS: u32 = PREFETCH_RING + PREFETCH_ENTRIES * PREFETCH_ENTRY;
 export const GHOST_WAYS: u32 = 4;
 
-export const HOLDS: u32 = GHOSTS + FRAMES_MAX * 8;
+/** Pending deletes: open addressing, u64 id (0 is empty) and u64 seq of the record. */
+export const DELETES: u32 = GHOSTS + FRAMES_MAX * 8;
+export const DELETE_ENTRY: u32 = 16;
+export const DELETE_ENTRIES: u32 = 65536;
+/** Deletes that may be pending at once; further ones wait for a round. */
+export const DELETES_MAX: u32 = 32768;
+
+/** Roots: open addressing, u64 owner + 1 (0 is empty), u64 root, u64 seq of the last change. */
+export const ROOTS: u32 = DELETES + DELETE_ENTRIES * DELETE_ENTRY;
+export const ROOT_ENTRY: u32 = 24;
+export const ROOT_ENTRIES: u32 = 2048;
+export const ROOTS_MAX: u32 = 1024;
+
+/** Staging frames: u32 state, u32 frame, u64 round. */
+export const STAGING: u32 = ROOTS + ROOT_ENTRIES * ROOT_ENTRY;
+export const STAGING_ENTRY: u32 = 16;
+export const STAGING_MAX: u32 = 64;
+export const STAGING_FREE: u32 = 0;
+export const STAGING_TAKEN: u32 = 1;
+export const STAGING_READY: u32 = 2;
+export const STAGING_WRITING: u32 = 3;
+
+/** What a round has captured: u64 id, u64 seq, u32 frame, u32 B_DIRTY_AT. */
+export const CAPTURES: u32 = STAGING + STAGING_MAX * STAGING_ENTRY;
+export const CAPTURE_ENTRY: u32 = 24;
+
+export const HOLDS: u32 = CAPTURES + FRAMES_MAX * CAPTURE_ENTRY;
 export const HOLD_SHIFT: u32 = 3;
 export const HOLD_PINS: u32 = 0;
 export const HOLD_SHARED: u32 = 4;
@@ -288,6 +442,17 @@ export const NOT_HELD: i32 = -10;
 /** A dead thread left something that nobody can give back. */
 export const UNDECIDED: i32 = -11;
 
+// --- records in the ring, see docs/format.md --------------------------------------------------
+
+export const R_LENGTH: u32 = 0;
+export const R_SUM: u32 = 8;
+export const R_OWNER: u32 = 16;
+export const R_KIND: u32 = 24;
+export const R_PAYLOAD: u32 = 28;
+export const R_CREATED: u32 = 32;
+export const R_DELETED: u32 = 36;
+export const R_HEADER_BYTES: u32 = 40;
+
 /** Spins before a thread parks: about 2 µs, longer than any short critical section. */
 export const SPIN_MAX: u32 = 200;
 
@@ -295,9 +460,13 @@ export const SPIN_MAX: u32 = 200;
 
 if (LOCKS_END > SLOTS) ERROR('the locks reach into the thread slots');
 if (SLOTS + SLOTS_MAX * SLOT_BYTES > DESC_A) ERROR('the thread slots reach into the descriptors');
-if (H_POISON_TEXT + POISON_TEXT_MAX > LOCKS) ERROR('the header reaches into the locks');
+if (H_ROUND_MS + ROUND_PHASES * 8 > H_ROUND_ERROR) ERROR('the phases reach into the errors');
+if (H_ROUND_ERROR + ERROR_TEXT + ERROR_TEXT_MAX > H_LOG_ERROR) ERROR('the errors overlap');
+if (H_LOG_ERROR + ERROR_TEXT + ERROR_TEXT_MAX > H_DELETES) ERROR('the errors reach further');
+if (H_OPENED_AT + 8 > LOCKS) ERROR('the header reaches into the locks');
+if (H_POISON_TEXT + POISON_TEXT_MAX > H_RING) ERROR('the poison reaches into the log');
 if (SLOTS_MAX + 1 > <u32>(OWNER_MASK >> OWNER_SHIFT)) ERROR('the owner field is too narrow');
 if (H_QUEUES + QUEUE_MAIN * QUEUE_BYTES > H_MAP_VERSION) ERROR('the queues reach into the mapping');
-if (S_PREFETCHED + 4 > SLOT_BYTES) ERROR('a thread slot is too small');
-if (B_FAIL_CODE + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
+if (S_OP_RESTARTS + 8 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE) ERROR('a thread slot is too small');
+if (B_DIRTY_AT + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
 if ((SLOT_BITS & 7) != 0 || (HOLDS & 7) != 0 || (GHOSTS & 7) != 0) ERROR('a region is not aligned');

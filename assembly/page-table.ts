@@ -214,8 +214,8 @@ export function unpinShared(frame: u32, me: u32): i32 {
 }
 
 /**
- * Pin, exclusive latch and dirty mark in one call, without waiting: the frame, or MISS, BUSY,
- * STOPPED, and then nothing is held.
+ * Pin, exclusive latch and (unless `seq` is 0) dirty mark in one call, without waiting: the frame,
+ * or MISS, BUSY, STOPPED, and then nothing is held.
  */
 export function pinExclusive(idNumber: f64, me: u32, seq: f64): i32 {
   const frame = pin(idNumber, me, 1);
@@ -224,7 +224,7 @@ export function pinExclusive(idNumber: f64, me: u32, seq: f64): i32 {
     dropPin(frame, me);
     return BUSY;
   }
-  markDirty(frame, seq);
+  if (seq != 0) markDirty(frame, seq);
   return frame;
 }
 
@@ -307,6 +307,14 @@ export function publishLoading(idNumber: f64, frame: u32, me: u32, parkMs: i32):
   }
   lockGive(shardLock(bucket));
   return there == 0 ? OK : BUSY;
+}
+
+/** The change of a frame is in the log: marks it, gives latch and pin back. Whether it was clean. */
+export function commitFrame(frame: u32, me: u32, seq: f64): bool {
+  const wasClean = markDirty(frame, seq);
+  releaseExclusive(frame, me);
+  dropPin(frame, me);
+  return wasClean;
 }
 
 /**

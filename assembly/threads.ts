@@ -41,7 +41,9 @@ import {
   NONE,
   OK,
   PIN_ONE,
+  S_GATE,
   S_INTENT,
+  S_LAST_SEQ,
   S_LATCHES,
   S_NODE_THREAD,
   S_PREFETCHED,
@@ -67,6 +69,7 @@ import {
 } from './layout';
 import { lockGive, lockOwner, lockTake } from './locks';
 import { queueRemove } from './replacement';
+import { creditGive } from './ring';
 
 /**
  * Takes a free slot for the calling thread: its number, or NONE. Once the slot is claimed nothing
@@ -123,6 +126,8 @@ export function beginReap(dead: u32, seen: u32, nodeThread: u32, tid: u32, start
 export function reapSlot(dead: u32): i32 {
   const slot = slotAt(dead);
   if (load<u32>(slot + S_INTENT) != 0) return UNDECIDED;
+  // Inside the gate it has changed frames, or a record of it may be unpublished.
+  if (atomic.load<u32>(slot + S_GATE) != 0) return UNDECIDED;
   for (let lock: usize = LOCKS; lock < LOCKS_END; lock += LINE) {
     if (lockOwner(lock) == dead + 1) return UNDECIDED;
   }
@@ -135,6 +140,7 @@ export function reapSlot(dead: u32): i32 {
   store<u32>(slot + S_WAITING_FRAME, 0);
   atomic.store<u64>(slot + S_READING, 0);
   endIntent(slot);
+  creditGive(dead);
   return OK;
 }
 
@@ -183,6 +189,8 @@ export function endReap(dead: u32): void {
   store<u32>(slot + S_LATCHES, 0);
   store<u32>(slot + S_TID, 0);
   store<u32>(slot + S_PREFETCHED, 0);
+  store<u64>(slot + S_LAST_SEQ, 0);
+  atomic.store<u32>(slot + S_GATE, 0);
   store<u32>(slot + S_REAPER, 0);
   const next = (atomic.load<u32>(slot + S_STATE) & ~SLOT_STATE_MASK) + SLOT_GENERATION;
   atomic.store<u32>(slot + S_STATE, next | SLOT_FREE);

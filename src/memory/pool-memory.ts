@@ -18,8 +18,12 @@ import {
   H_MAGIC,
   H_MAP_BASE,
   H_MAP_MASK,
+  H_RING,
+  H_RING_MASK,
   H_SHARD_MASK,
   H_SMALL_TARGET,
+  H_STAGING_COUNT,
+  H_STAGING_FIRST,
   H_STATUS,
   H_STORE_SLOTS,
   HOLD_SHIFT,
@@ -59,6 +63,8 @@ export interface MemoryPlan {
   readonly blobsMax: number;
   /** Slots that the store has in use already: the highest one + 1. */
   readonly slotsMin: number;
+  /** Ring of the log and frames in which rounds keep images; absent without a log. */
+  readonly log?: { readonly ringBytes: number; readonly stagingFrames: number };
 }
 
 /** Everything that another thread needs to see the same memory; can be posted. */
@@ -67,6 +73,10 @@ export interface PoolMemory {
   readonly arenas: readonly WasmMemory[];
   readonly modules: WasmModules;
   readonly frames: number;
+  /** Behind the frames of the pool lie those in which rounds keep images; 0 without a log. */
+  readonly stagingFrames: number;
+  /** 0 without a log. */
+  readonly ringBytes: number;
   readonly blobBytes: number;
   /** Bytes of the control memory that a pool of this size can ever touch. */
   readonly controlBytes: number;
@@ -74,6 +84,10 @@ export interface PoolMemory {
 
 function ceilPowerOfTwo(value: number): number {
   return 2 ** Math.ceil(Math.log2(Math.max(1, value)));
+}
+
+function ceilToPage(bytes: number): number {
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
 function framesPerArena(blobBytes: number): number {
@@ -88,10 +102,14 @@ function sharedMemory(bytes: number): WasmMemory {
 /** Reserves and initialises the memory; untouched parts of it cost address space only. */
 export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMemory {
   const mapCapacity = ceilPowerOfTwo(plan.blobsMax * 2);
-  const slotsWanted = Math.max(mapCapacity, plan.slotsMin) + SLOTS_SPARE;
+  // With a log, a round writes every dirty frame to a fresh slot before it gives the old one back.
+  const fresh = plan.log === undefined ? 0 : plan.frames;
+  const slotsWanted = Math.max(mapCapacity, plan.slotsMin) + SLOTS_SPARE + fresh;
   const storeSlots = Math.ceil(slotsWanted / BITS_PER_WORD) * BITS_PER_WORD;
   const mapBase = SLOT_BITS + storeSlots / BITS_PER_BYTE;
-  const control = sharedMemory(mapBase + mapCapacity * MAP_ENTRY);
+  const ringBase = ceilToPage(mapBase + mapCapacity * MAP_ENTRY);
+  const { ringBytes, stagingFrames } = plan.log ?? { ringBytes: 0, stagingFrames: 0 };
+  const control = sharedMemory(ringBase + ringBytes);
   const buckets = Math.min(BUCKETS_MAX, Math.max(SHARDS_MAX, ceilPowerOfTwo(plan.frames * 2)));
   const header = new Uint32Array(control.buffer);
   const set = (offset: number, value: number): void => {
@@ -108,13 +126,21 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
   set(H_STORE_SLOTS, storeSlots);
   set(H_GHOST_BUCKETS, Math.max(1, Math.floor(plan.frames / GHOST_WAYS)));
   set(H_SMALL_TARGET, smallTarget(plan.frames));
+  if (ringBytes > 0) {
+    set(H_RING, ringBase);
+    set(H_RING_MASK, ringBytes - 1);
+    set(H_STAGING_FIRST, plan.frames);
+    set(H_STAGING_COUNT, stagingFrames);
+  }
   set(H_STATUS, STATUS_OPENING);
   instantiateControl(modules.control, control).initFrames(plan.frames);
   return {
     control,
-    arenas: createArenas(plan.frames, plan.blobBytes),
+    arenas: createArenas(plan.frames + stagingFrames, plan.blobBytes),
     modules,
     frames: plan.frames,
+    stagingFrames,
+    ringBytes,
     blobBytes: plan.blobBytes,
     controlBytes:
       DESC_A +
@@ -122,7 +148,8 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
       buckets * Uint32Array.BYTES_PER_ELEMENT +
       PREFETCH_ENTRIES * PREFETCH_ENTRY +
       storeSlots / BITS_PER_BYTE +
-      mapCapacity * MAP_ENTRY,
+      mapCapacity * MAP_ENTRY +
+      ringBytes,
   };
 }
 
@@ -147,6 +174,8 @@ export class ThreadMemory {
   readonly i32: Int32Array;
   readonly f64: Float64Array;
   readonly u64: BigUint64Array;
+  /** The whole control memory as bytes. */
+  readonly u8: Uint8Array;
   readonly #frames: (Frame | undefined)[];
   readonly #kernels: KernelExports[];
   readonly #framesPerArena: number;
@@ -159,7 +188,9 @@ export class ThreadMemory {
     this.i32 = new Int32Array(buffer);
     this.f64 = new Float64Array(buffer);
     this.u64 = new BigUint64Array(buffer);
-    this.#frames = new Array<Frame | undefined>(shared.frames).fill(undefined);
+    this.u8 = new Uint8Array(buffer);
+    const frames = shared.frames + shared.stagingFrames;
+    this.#frames = new Array<Frame | undefined>(frames).fill(undefined);
     this.#kernels = shared.arenas.map((arena) => instantiateKernels(shared.modules.kernels, arena));
     this.#framesPerArena = framesPerArena(shared.blobBytes);
   }
@@ -171,8 +202,8 @@ export class ThreadMemory {
 
   #makeFrame(index: number): Frame {
     const arena = this.shared.arenas[Math.floor(index / this.#framesPerArena)];
-    if (arena === undefined || index >= this.shared.frames) {
-      throw new RangeError(`frame ${index} of ${this.shared.frames}`);
+    if (arena === undefined || index >= this.#frames.length) {
+      throw new RangeError(`frame ${index} of ${this.#frames.length}`);
     }
     const frame = new Frame(index, arena.buffer, this.#offset(index), this.shared.blobBytes);
     this.#frames[index] = frame;
@@ -217,6 +248,23 @@ export class ThreadMemory {
 
   storeU64(offset: number, value: number): void {
     Atomics.store(this.u64, offset / BigUint64Array.BYTES_PER_ELEMENT, BigInt(value));
+  }
+
+  /** Moves a u32 on by one and wakes whoever parks on it. */
+  bump(offset: number): void {
+    Atomics.add(this.u32, offset / Uint32Array.BYTES_PER_ELEMENT, 1);
+    this.notify(offset);
+  }
+
+  /** Raises a u64 to at least `value`. */
+  raiseU64(offset: number, value: number): void {
+    const index = offset / BigUint64Array.BYTES_PER_ELEMENT;
+    let seen = Atomics.load(this.u64, index);
+    while (seen < BigInt(value)) {
+      const was = Atomics.compareExchange(this.u64, index, seen, BigInt(value));
+      if (was === seen) return;
+      seen = was;
+    }
   }
 
   /** Wakes whoever parks on the u32 at `offset`. */
