@@ -29,6 +29,8 @@ export interface BlobMapping {
 
 /** What a store holds after its last commit. */
 export interface StoreImage {
+  /** Ties log records to this store: 64 random bits from its making, the same at each opening. */
+  readonly storeId: bigint;
   readonly blobs: readonly BlobMapping[];
   /** Ids below this one may have been handed out. */
   readonly nextBlobId: BlobId;
@@ -82,6 +84,7 @@ export interface BackendHandle {
 export interface StoreBackend {
   /**
    * Takes the store for exclusive use, reads what is committed, and begins a new epoch. Opener only.
+   * A backend that is for reading only takes nothing and leaves the epoch as it is stored.
    *
    * @throws {WeirpoolError} `STORE_LOCKED`, `MANIFEST_CORRUPT`, `FORMAT_UNSUPPORTED`,
    *                         `BLOB_SIZE_MISMATCH`, `STORE_IO`.
@@ -99,7 +102,10 @@ export interface StoreBackend {
    */
   readSlot(slot: number, target: Uint8Array): void;
 
-  /** Writes one slot, synchronously; nothing is durable before `sync`. Errors as `readSlot`. */
+  /**
+   * Writes one slot, synchronously; nothing is durable before `sync`. Errors as `readSlot`; and
+   * this and every call that writes throw `READ_ONLY` in a backend that is for reading only.
+   */
   writeSlot(slot: number, source: Uint8Array): void;
 
   /** Several slots, several writes in flight; settles only when every write has settled. */

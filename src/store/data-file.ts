@@ -14,6 +14,8 @@ import type { FileStat, FileSystem } from '../fs/file-system.ts';
 import {
   closeQuietly,
   DIRECT,
+  OPEN_CREATE,
+  OPEN_READ,
   OPEN_WRITE,
   openOwn,
   type Place,
@@ -29,13 +31,14 @@ import { assertSlotBytes } from './store-state.ts';
 export const WRITES_IN_FLIGHT: number = 8;
 /** Below this, writing past the cache costs more than it saves. */
 const DIRECT_BYTES_MIN = 512 * 1024;
+const OPEN_FLAGS = { read: OPEN_READ, write: OPEN_WRITE, make: OPEN_CREATE };
 
 export interface DataFileOptions {
   readonly path: string;
   readonly blobBytes: number;
   readonly directWrites: 'auto' | boolean;
-  /** What `open(2)` gets; by default the file must exist. */
-  readonly flags?: number;
+  /** `make`: if it is missing. Otherwise it must exist; with `read` nothing can be written. */
+  readonly access: 'read' | 'write' | 'make';
 }
 
 export class DataFile {
@@ -43,7 +46,7 @@ export class DataFile {
   readonly #fs: FileSystem;
   readonly #blobBytes: number;
   readonly #fd: number;
-  /** Undefined where the platform has no direct writes. */
+  /** Undefined where the platform has no direct writes, and without writes. */
   readonly #directFd: number | undefined;
   #direct: boolean;
   /** Batches under way: a descriptor must not be closed, and its number given away, under them. */
@@ -55,12 +58,13 @@ export class DataFile {
     this.#fs = fs;
     this.path = options.path;
     this.#blobBytes = options.blobBytes;
-    this.#fd = openOwn(fs, options.path, options.flags ?? OPEN_WRITE);
+    this.#fd = openOwn(fs, options.path, OPEN_FLAGS[options.access]);
     this.#directFd = this.#wantsDirect(options) ? this.#openDirect() : undefined;
     this.#direct = this.#directFd !== undefined;
   }
 
-  #wantsDirect({ directWrites, blobBytes }: DataFileOptions): boolean {
+  #wantsDirect({ access, directWrites, blobBytes }: DataFileOptions): boolean {
+    if (access === 'read') return false;
     if (directWrites === 'auto') return blobBytes >= DIRECT_BYTES_MIN;
     return directWrites;
   }

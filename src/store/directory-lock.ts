@@ -3,7 +3,7 @@
  *
  * Owns:        a listening abstract socket named after the directory's device and inode, and one
  *              file `lock-<random>` in the directory that says who holds it.
- * Threads:     taken and given back in the opener; any thread may ask `isHeld`.
+ * Threads:     taken and given back in the opener; any thread may ask `isHeld`, or `probe`.
  *
  * The socket decides: only one process can listen on it, and it is free the moment that process
  * dies, whatever its pid is used for afterwards. It is seen within one network namespace of one
@@ -13,9 +13,13 @@
  * after a random pause. File names are never used twice, so removing a dead holder's file cannot
  * hit a living one, and a holder whose file has gone knows that it was taken over: commits look
  * for it (the fence).
+ *
+ * A reader takes nothing, so that readers never meet each other or keep a writer out: it asks the
+ * socket by connecting to it, which needs no answer from a holder that may be blocked, and looks
+ * at the lock files. It is refused where a writer would be.
  */
 import { randomBytes, randomInt } from 'node:crypto';
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { errnoOf, WeirpoolError } from '../errors.ts';
@@ -41,8 +45,13 @@ const PAUSE_MS_MAX = 50;
 /** Errors that say something about this process rather than about abstract sockets. */
 const OWN_LIMITS: readonly string[] = ['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS'];
 
+/** Connections wait at a holder that is blocked until its queue is full. */
+const QUEUE_FULL = 'EAGAIN';
+
 /** Names that only one process can hold. Replaced by tests. */
 export interface LockSockets {
+  /** Whether somebody listens, without taking anything. */
+  ask(name: string): Promise<'taken' | 'free' | 'unsupported'>;
   /** Something to close, or why there is none. */
   listen(name: string): Promise<{ close(): Promise<void> } | 'taken' | 'unsupported'>;
 }
@@ -60,6 +69,22 @@ function closeServer(server: Server): Promise<void> {
 
 /** Abstract sockets of Linux. `exclusive`, or workers of node:cluster would share one. */
 export const abstractSockets: LockSockets = {
+  ask(name) {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ path: `\0${name}` }, () => {
+        socket.destroy();
+        resolve('taken');
+      });
+      socket.once('error', (error) => {
+        const errno = errnoOf(error) ?? '';
+        if (errno === 'ECONNREFUSED') resolve('free');
+        else if (errno === QUEUE_FULL) resolve('taken');
+        else if (OWN_LIMITS.includes(errno)) reject(error);
+        else resolve('unsupported');
+      });
+    });
+  },
+
   listen(name) {
     return new Promise((resolve, reject) => {
       const server = createServer((socket) => socket.destroy());
@@ -115,7 +140,8 @@ export class DirectoryLock {
     options: DirectoryLockOptions = {},
   ): Promise<DirectoryLock> {
     const contender = new Contender(fs, directory, options.processes ?? systemProcesses);
-    const socket = await listen(fs, directory, options.sockets ?? abstractSockets);
+    const sockets = options.sockets ?? abstractSockets;
+    const socket = await onSocket(fs, directory, 'listen', (name) => sockets.listen(name));
     if (socket === 'taken') throw contender.refusal(contender.anyHeld());
     const closeSocket = socket === 'unsupported' ? noSocket : () => socket.close();
     try {
@@ -125,6 +151,23 @@ export class DirectoryLock {
       await closeSocket();
       throw error;
     }
+  }
+
+  /**
+   * Makes sure that no writer has the directory, and changes nothing, also not for others.
+   *
+   * @throws {WeirpoolError} `STORE_LOCKED` with the holder's pid, `STORE_IO`.
+   */
+  static async probe(
+    fs: FileSystem,
+    directory: string,
+    options: DirectoryLockOptions = {},
+  ): Promise<void> {
+    const contender = new Contender(fs, directory, options.processes ?? systemProcesses);
+    const sockets = options.sockets ?? abstractSockets;
+    const socket = await onSocket(fs, directory, 'connect', (name) => sockets.ask(name));
+    if (socket === 'taken') throw contender.refusal(contender.anyHeld());
+    await contender.lookOn(socket !== 'unsupported');
   }
 
   /** Gives the directory back. Idempotent. */
@@ -155,16 +198,22 @@ async function noSocket(): Promise<void> {
   // The lock file was all there was.
 }
 
-async function listen(fs: FileSystem, directory: string, sockets: LockSockets) {
+/** Calls with the name of the directory's socket. */
+async function onSocket<T>(
+  fs: FileSystem,
+  directory: string,
+  operation: string,
+  call: (name: string) => Promise<T>,
+): Promise<T> {
   const { device, inode } = guarded('stat', directory, () => fs.stat(directory));
   try {
-    return await sockets.listen(`weirpool-${device.toString(16)}-${inode.toString(16)}`);
+    return await call(`weirpool-${device.toString(16)}-${inode.toString(16)}`);
   } catch (error) {
-    throw ioError(error, { operation: 'listen', path: directory });
+    throw ioError(error, { operation, path: directory });
   }
 }
 
-/** One try to become the holder by lock file. */
+/** One try to become the holder by lock file, or to learn that there is none. */
 class Contender {
   readonly #fs: FileSystem;
   readonly #directory: string;
@@ -192,6 +241,21 @@ class Contender {
         return own;
       }
       unlinkQuietly(this.#fs, own);
+    }
+    throw this.refusal(held);
+  }
+
+  /**
+   * Looks for a holder and leaves everything as it is.
+   *
+   * @param withSocket  Whether there is a socket and nobody has it: as if it were in hand.
+   */
+  async lookOn(withSocket: boolean): Promise<void> {
+    let held: LockFile | undefined;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      if (attempt > 0) await pause(randomInt(PAUSE_MS_MIN, PAUSE_MS_MAX));
+      held = this.#heldAmong(this.#names(), withSocket);
+      if (held === undefined) return;
     }
     throw this.refusal(held);
   }

@@ -7,6 +7,10 @@
  *              W2D  a failed sync, here or in another thread, stops `sync` and `commit` for good.
  * Threads:     one object for each thread; see `StoreBackend`.
  *
+ * For reading only, nothing in the directory or around it changes: no file, no lock, no epoch. So
+ * nothing keeps a later writer out. What it commits is not seen, and what it writes over fails the
+ * reader's checksums.
+ *
  *   blobs.dat              slot n at byte n * blobBytes
  *   manifest-<generation>  what is committed; the highest generation counts
  *   lock-<random>          who has the directory open
@@ -15,13 +19,7 @@ import { randomBytes } from 'node:crypto';
 import { join, resolve } from 'node:path';
 import { WeirpoolError } from '../errors.ts';
 import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
-import {
-  DirectorySync,
-  makeDirectories,
-  OPEN_CREATE,
-  readOwn,
-  statIfPresent,
-} from '../fs/files.ts';
+import { DirectorySync, makeDirectories, readOwn, statIfPresent } from '../fs/files.ts';
 import type { Checksummer } from '../memory/checksum.ts';
 import type {
   BackendContext,
@@ -33,7 +31,7 @@ import type {
   StoreChange,
   StoreImage,
 } from './contract.ts';
-import { DataFile } from './data-file.ts';
+import { DataFile, type DataFileOptions } from './data-file.ts';
 import { DirectoryLock, type DirectoryLockOptions } from './directory-lock.ts';
 import { BLOCK_BYTES } from './manifest.ts';
 import {
@@ -46,15 +44,20 @@ import {
 import { ManifestLog } from './manifest-log.ts';
 import { type ManifestContent, readManifestHeader } from './manifest-reader.ts';
 import { Positions } from './positions.ts';
-import { StoreState } from './store-state.ts';
+import { assertSlotBytes, StoreState } from './store-state.ts';
 
-const DATA_FILE = 'blobs.dat';
+export const DATA_FILE: string = 'blobs.dat';
 const STORE_ID_BYTES = 8;
 const LOG_BYTES_MIN = 1024 * 1024;
 
 export interface FileBackendOptions {
-  /** Every file call; replaced by tests. */
+  /** Every file call; for simulations. It is not in the handle: for the opener's thread alone. */
   readonly fileSystem?: FileSystem;
+  /**
+   * Opens a store that must be there, writes nothing, and takes no lock. Any number of readers may
+   * have it open; while a writer has, opening is `STORE_LOCKED`. Default false.
+   */
+  readonly readOnly?: boolean;
   /**
    * Whether batches are written past the cache of the operating system. `auto`, the default: with
    * blobs of 512 KiB and more. Where the platform refuses, batches go through the cache.
@@ -71,7 +74,10 @@ export interface FileBackendOptions {
 export interface FileHandle extends BackendHandle {
   readonly kind: 'file';
   readonly directory: string;
+  readonly readOnly: boolean;
+  /** Empty when opened for reading only. */
   readonly lockFile: string;
+  /** Both 0 when a reader has found no data file. */
   readonly dataDevice: bigint;
   readonly dataInode: bigint;
   readonly directWrites: 'auto' | boolean;
@@ -79,12 +85,16 @@ export interface FileHandle extends BackendHandle {
 
 /** What is open while the store is. */
 interface OpenStore {
-  readonly data: DataFile;
+  /** Undefined when a reader has found none: then there are no blobs. */
+  readonly data: DataFile | undefined;
   readonly log: ManifestLog;
   readonly lockFile: string;
-  /** Undefined in a thread that was attached. */
+  /** Undefined in a thread that was attached, and for reading only. */
   readonly lock: DirectoryLock | undefined;
 }
+
+const NO_LOCK_FILE = '';
+const NO_DATA_FILE = { device: 0n, inode: 0n, bytes: 0 };
 
 export class FileBackend implements StoreBackend {
   readonly directory: string;
@@ -92,11 +102,12 @@ export class FileBackend implements StoreBackend {
   readonly #options: FileBackendOptions;
   readonly #access: DirectoryAccess;
   readonly #positions: Positions;
+  readonly #readOnly: boolean;
   #store: OpenStore | undefined;
   #opened = false;
   #closing: Promise<void> | undefined;
 
-  /** @param directory  Made by `open`, with its parents, if it is missing. */
+  /** @param directory  Made by `open`, with its parents, if it is missing; unless `readOnly`. */
   constructor(directory: string, context: BackendContext, options: FileBackendOptions = {}) {
     const fs = options.fileSystem ?? nodeFileSystem;
     this.directory = resolve(directory);
@@ -104,6 +115,7 @@ export class FileBackend implements StoreBackend {
     this.#options = options;
     this.#access = { fs, directory: this.directory, directorySync: new DirectorySync(fs) };
     this.#positions = new Positions(context.shared);
+    this.#readOnly = options.readOnly ?? false;
   }
 
   /**
@@ -116,18 +128,25 @@ export class FileBackend implements StoreBackend {
     context: BackendContext,
     options: FileBackendOptions = {},
   ): FileBackend {
-    const { directory, directWrites, lockFile } = handle;
-    const backend = new FileBackend(directory, context, { ...options, directWrites });
-    const data = backend.#openData();
+    const { directory, directWrites, lockFile, readOnly } = handle;
+    const given = { ...options, directWrites, readOnly };
+    const backend = new FileBackend(directory, context, given);
+    const data = backend.#attachData(handle);
+    backend.#opened = true;
+    backend.#store = { data, log: backend.#newLog(lockFile), lockFile, lock: undefined };
+    return backend;
+  }
+
+  #attachData({ dataDevice, dataInode }: FileHandle): DataFile | undefined {
+    if (this.#readOnly && dataInode === NO_DATA_FILE.inode) return undefined;
+    const data = this.#openData(this.#readOnly ? 'read' : 'write');
     try {
-      data.assertSame(handle.dataDevice, handle.dataInode);
+      data.assertSame(dataDevice, dataInode);
+      return data;
     } catch (error) {
       void data.close();
       throw error;
     }
-    backend.#opened = true;
-    backend.#store = { data, log: backend.#newLog(lockFile), lockFile, lock: undefined };
-    return backend;
   }
 
   // --- opening -------------------------------------------------------------------------------
@@ -135,6 +154,7 @@ export class FileBackend implements StoreBackend {
   async open(): Promise<StoreImage> {
     if (this.#opened) throw new TypeError('this backend was opened before: make a new one');
     this.#opened = true;
+    if (this.#readOnly) return this.#openToRead();
     const { fs, directorySync } = this.#access;
     makeDirectories(fs, this.directory, directorySync);
     const lock = await DirectoryLock.acquire(fs, this.directory, this.#options.lock);
@@ -153,19 +173,61 @@ export class FileBackend implements StoreBackend {
     const found = log.load();
     if (found === undefined) this.#assertNoData();
     else this.#assertUsable(found);
-    const data = this.#openData(OPEN_CREATE);
+    const data = this.#openData('make');
     try {
       const state = found?.state ?? new StoreState();
       state.epoch++;
-      log.begin(state, this.#storeId(found), found?.header.generation ?? 0);
+      const storeId = this.#storeId(found);
+      log.begin(state, storeId, found?.header.generation ?? 0);
       dropLeftovers(this.#access, this.#positions.generation);
       this.#store = { data, log, lockFile, lock };
-      return state.image();
+      return state.image(storeId);
     } catch (error) {
       log.close();
       void data.close();
       throw error;
     }
+  }
+
+  async #openToRead(): Promise<StoreImage> {
+    const { fs } = this.#access;
+    if (statIfPresent(fs, this.directory) === undefined) throw this.#noStore();
+    await this.#probe();
+    try {
+      return this.#readFiles();
+    } catch (error) {
+      // A writer that has come meanwhile may have taken the files away, and is the better reason.
+      await this.#probe();
+      throw error;
+    }
+  }
+
+  #probe(): Promise<void> {
+    return DirectoryLock.probe(this.#access.fs, this.directory, this.#options.lock);
+  }
+
+  #readFiles(): StoreImage {
+    this.#positions.reset();
+    const log = this.#newLog(NO_LOCK_FILE);
+    const found = log.load();
+    if (found === undefined) {
+      this.#assertNoData();
+      throw this.#noStore();
+    }
+    this.#assertUsable(found);
+    const data = this.#dataBytes() === undefined ? undefined : this.#openData('read');
+    log.adopt(found);
+    this.#store = { data, log, lockFile: NO_LOCK_FILE, lock: undefined };
+    return found.state.image(found.header.storeId);
+  }
+
+  #noStore(): WeirpoolError {
+    return new WeirpoolError(
+      'STORE_IO',
+      `There is no store in ${this.directory}, and opening for reading only makes none. Check the ` +
+        'path, or open it for writing once.',
+      { details: { operation: 'open', path: this.directory, errno: 'ENOENT' } },
+    );
   }
 
   #newLog(lockFile: string): ManifestLog {
@@ -179,13 +241,15 @@ export class FileBackend implements StoreBackend {
     });
   }
 
-  #openData(flags?: number): DataFile {
-    const path = join(this.directory, DATA_FILE);
+  get #dataPath(): string {
+    return join(this.directory, DATA_FILE);
+  }
+
+  #openData(access: DataFileOptions['access']): DataFile {
     const { blobBytes } = this.#context;
     const directWrites = this.#options.directWrites ?? 'auto';
-    const { fs } = this.#access;
-    const settings = { path, blobBytes, directWrites };
-    return new DataFile(fs, flags === undefined ? settings : { ...settings, flags });
+    const path = this.#dataPath;
+    return new DataFile(this.#access.fs, { path, blobBytes, directWrites, access });
   }
 
   #storeId(found: ManifestContent | undefined): bigint {
@@ -195,7 +259,7 @@ export class FileBackend implements StoreBackend {
 
   /** Bytes of the data file that is there, or undefined. */
   #dataBytes(): number | undefined {
-    return statIfPresent(this.#access.fs, join(this.directory, DATA_FILE))?.bytes;
+    return statIfPresent(this.#access.fs, this.#dataPath)?.bytes;
   }
 
   /** A data file with blobs in it whose manifest is lost must not be taken for a new store. */
@@ -226,7 +290,7 @@ export class FileBackend implements StoreBackend {
     if (last === undefined || dataBytes >= needed) return;
     throw new WeirpoolError(
       'MANIFEST_CORRUPT',
-      `${join(this.directory, DATA_FILE)} has ${dataBytes} bytes, but the manifest names slot ` +
+      `${this.#dataPath} has ${dataBytes} bytes, but the manifest names slot ` +
         `${last.slot} (blob ${last.id}), which ends at byte ${needed}: the data file was cut, ` +
         'replaced or only partly restored. Restore the store from a backup.',
       { details: { path: this.directory, id: last.id, slot: last.slot, dataBytes, needed } },
@@ -242,12 +306,25 @@ export class FileBackend implements StoreBackend {
     });
   }
 
+  /** What writing needs. */
+  #useToWrite(operation: string): { readonly data: DataFile; readonly log: ManifestLog } {
+    const { data, log } = this.#use();
+    if (!this.#readOnly && data !== undefined) return { data, log };
+    throw new WeirpoolError(
+      'READ_ONLY',
+      `The store in ${this.directory} was opened for reading only; nothing was written. Open it ` +
+        'without readOnly to change it.',
+      { details: { operation, path: this.directory } },
+    );
+  }
+
   handle(): FileHandle {
     const { data, lockFile } = this.#use();
-    const { device, inode } = data.stat();
+    const { device, inode } = data?.stat() ?? NO_DATA_FILE;
     return {
       kind: 'file',
       directory: this.directory,
+      readOnly: this.#readOnly,
       lockFile,
       dataDevice: device,
       dataInode: inode,
@@ -256,19 +333,31 @@ export class FileBackend implements StoreBackend {
   }
 
   readSlot(slot: number, target: Uint8Array): void {
-    this.#use().data.readSlot(slot, target);
+    const { data } = this.#use();
+    if (data === undefined) throw this.#noSlot(slot, target);
+    data.readSlot(slot, target);
+  }
+
+  #noSlot(slot: number, target: Uint8Array): WeirpoolError {
+    const { blobBytes } = this.#context;
+    const path = this.#dataPath;
+    assertSlotBytes(slot, target, blobBytes);
+    const details = { operation: 'read', path, slot, offset: slot * blobBytes, errno: 'ENOENT' };
+    return new WeirpoolError('STORE_IO', `${path} was missing when the store was opened.`, {
+      details,
+    });
   }
 
   writeSlot(slot: number, source: Uint8Array): void {
-    this.#use().data.writeSlot(slot, source);
+    this.#useToWrite('writeSlot').data.writeSlot(slot, source);
   }
 
   async writeSlots(writes: readonly SlotWrite[]): Promise<readonly SlotWriteResult[]> {
-    return this.#use().data.writeSlots(writes);
+    return this.#useToWrite('writeSlots').data.writeSlots(writes);
   }
 
   sync(): void {
-    const { data } = this.#use();
+    const { data } = this.#useToWrite('sync');
     if (this.#positions.stopped) throw this.#stoppedError(data.path);
     try {
       data.sync();
@@ -289,17 +378,18 @@ export class FileBackend implements StoreBackend {
   }
 
   commit(change: StoreChange): void {
-    this.#use().log.commit(change);
+    this.#useToWrite('commit').log.commit(change);
   }
 
   usage(): BackendUsage {
     const { data, log } = this.#use();
-    return { dataBytes: data.stat().bytes, manifestBytes: log.bytes };
+    const { bytes } = data?.stat() ?? NO_DATA_FILE;
+    return { dataBytes: bytes, manifestBytes: log.bytes };
   }
 
   /** Whether batches are written past the cache. */
   get writesDirectly(): boolean {
-    return this.#use().data.writesDirectly;
+    return this.#use().data?.writesDirectly ?? false;
   }
 
   /** Whether names in the directory can be synced here; undefined before the first try. */
@@ -322,7 +412,7 @@ export class FileBackend implements StoreBackend {
       if (clean && store.lock !== undefined) store.log.finish();
     } finally {
       store.log.close();
-      await store.data.close();
+      await store.data?.close();
       await store.lock?.release();
     }
   }

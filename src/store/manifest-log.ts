@@ -106,6 +106,15 @@ export class ManifestLog {
     return readManifest(this.#checksummer, { path, generation, bytes });
   }
 
+  /** Takes the positions of what was loaded, for usage figures: nothing is written, now or later. */
+  adopt({ header, state, snapshotEnd, logEnd }: ManifestContent): void {
+    this.#positions.storeId = header.storeId;
+    this.#positions.generation = header.generation;
+    this.#positions.snapshotEnd = snapshotEnd;
+    this.#positions.logEnd = logEnd;
+    this.#positions.publish(state);
+  }
+
   /** Begins the generation after `previous` with a snapshot of the state. */
   begin(state: StoreState, storeId: bigint, previous: number): void {
     this.#positions.storeId = storeId;

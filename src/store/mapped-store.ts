@@ -13,7 +13,10 @@
 import { type Outcome, WeirpoolError } from '../errors.ts';
 import {
   BUSY,
+  H_CHECKPOINT_SEQ,
   H_COMMIT_NUMBER,
+  H_CREATED,
+  H_DELETES,
   H_LEASE_END,
   H_MAP_COUNT,
   H_MAP_MASK,
@@ -71,11 +74,12 @@ export class MappedStore {
     const { control, memory } = this.#thread;
     for (const { id, slot, checksum } of image.blobs) {
       if (control.slotMark(slot) !== OK) throw this.#manifestError(id, slot);
-      if (control.mapPut(id, slot, checksum) !== OK) throw this.#fullError();
+      if (control.mapPut(id, slot, checksum) !== OK) throw this.fullError();
     }
     memory.storeU64(H_NEXT_ID, image.nextBlobId);
     memory.storeU64(H_LEASE_END, image.nextBlobId);
     memory.storeU64(H_COMMIT_NUMBER, image.commitNumber);
+    memory.storeU64(H_CHECKPOINT_SEQ, image.checkpointSeq);
   }
 
   #manifestError(id: BlobId, slot: number): WeirpoolError {
@@ -101,8 +105,15 @@ export class MappedStore {
     return { id, slot: memory.f64[out] as number, checksum: memory.u64[out + 1] as bigint };
   }
 
+  /** Whether the store has the blob, and nobody has deleted it since the last round. */
   has(id: BlobId): boolean {
-    return this.lookup(id) !== undefined;
+    return !this.#isDeleted(id) && this.lookup(id) !== undefined;
+  }
+
+  #isDeleted(id: BlobId): boolean {
+    const { control, memory, me } = this.#thread;
+    if (memory.load(H_DELETES) === 0) return false;
+    return this.#thread.waitThrough(() => control.deletePending(id, me, PARK_MS)) === OK;
   }
 
   /** All ids in ascending order: the state between two commits. */
@@ -126,7 +137,9 @@ export class MappedStore {
       const id = control.mapIdAt(index);
       if (id !== 0) ids.push(id);
     }
-    return control.mapVersion() === version ? ids.sort((a, b) => a - b) : undefined;
+    if (control.mapVersion() !== version) return undefined;
+    const there = memory.load(H_DELETES) === 0 ? ids : ids.filter((id) => !this.#isDeleted(id));
+    return there.sort((a, b) => a - b);
   }
 
   #nap(): void {
@@ -181,6 +194,47 @@ export class MappedStore {
     );
   }
 
+  // --- names and slots for rounds ----------------------------------------------------------------
+
+  /** Sees to it that the mapping will have room for one more blob; false if it will not. */
+  reserveName(): boolean {
+    const { memory } = this.#thread;
+    const capacity = memory.load(H_MAP_MASK) + 1;
+    const created = Atomics.add(memory.u32, H_CREATED / Uint32Array.BYTES_PER_ELEMENT, 1) + 1;
+    if (memory.load(H_MAP_COUNT) + created <= capacity - Math.floor(capacity / 8)) return true;
+    this.returnName();
+    return false;
+  }
+
+  /** A name that was reserved is used, or not needed. */
+  returnName(count = 1): void {
+    const { memory } = this.#thread;
+    Atomics.sub(memory.u32, H_CREATED / Uint32Array.BYTES_PER_ELEMENT, count);
+  }
+
+  /**
+   * Fresh slots for the images of a round, under the commit lock.
+   *
+   * @throws {WeirpoolError} `STORE_FULL`; none is taken then.
+   */
+  takeSlots(count: number): number[] {
+    const { control } = this.#thread;
+    const slots: number[] = [];
+    while (slots.length < count) {
+      const slot = control.slotTake();
+      if (slot === NONE) {
+        this.returnSlots(slots);
+        throw this.fullError();
+      }
+      slots.push(slot);
+    }
+    return slots;
+  }
+
+  returnSlots(slots: readonly number[]): void {
+    for (const slot of slots) this.#thread.control.slotFree(slot);
+  }
+
   // --- writing, under the commit lock ----------------------------------------------------------
 
   /**
@@ -217,12 +271,13 @@ export class MappedStore {
   assertRoom(blobs: number): void {
     const { memory } = this.#thread;
     const capacity = memory.load(H_MAP_MASK) + 1;
-    if (memory.load(H_MAP_COUNT) + blobs > capacity - Math.floor(capacity / 8)) {
-      throw this.#fullError();
+    const named = memory.load(H_MAP_COUNT) + memory.load(H_CREATED);
+    if (named + blobs > capacity - Math.floor(capacity / 8)) {
+      throw this.fullError();
     }
   }
 
-  #fullError(): WeirpoolError {
+  fullError(): WeirpoolError {
     const { memory } = this.#thread;
     return new WeirpoolError(
       'STORE_FULL',
@@ -238,7 +293,7 @@ export class MappedStore {
    */
   stage(id: BlobId, bytes: Uint8Array): StagedBlob {
     const slot = this.#thread.control.slotTake();
-    if (slot === NONE) throw this.#fullError();
+    if (slot === NONE) throw this.fullError();
     const scratch = this.#checksummer.scratch(this.blobBytes);
     scratch.set(bytes);
     const checksum = this.#checksummer.ofScratch(this.blobBytes, id);
@@ -262,18 +317,29 @@ export class MappedStore {
    *                         surely is as before.
    */
   commit(mapped: readonly BlobMapping[], deleted: readonly BlobId[], leaseEnd?: BlobId): void {
-    const change: StoreChange = {
-      mapped,
-      deleted,
-      nextBlobId: leaseEnd ?? this.#thread.memory.loadU64(H_LEASE_END),
-    };
+    const nextBlobId = leaseEnd ?? this.#thread.memory.loadU64(H_LEASE_END);
     try {
-      if (mapped.length > 0) this.#sync();
+      if (mapped.length > 0) this.sync();
+      this.commitSynced({ mapped, deleted, nextBlobId });
+    } catch (error) {
+      const cause = asWeirpoolError(error);
+      if (!isFatal(cause)) this.unstage(mapped);
+      throw cause;
+    }
+  }
+
+  /**
+   * Commits and publishes a change whose slots are synced, under the commit lock. The next id is
+   * leased on with it. An unknown outcome poisons.
+   *
+   * @throws {WeirpoolError} `STORE_IO`, `FENCED`.
+   */
+  commitSynced(change: StoreChange): void {
+    try {
       this.backend.commit(change);
     } catch (error) {
       const cause = asWeirpoolError(error);
-      if (cause.outcome === 'unknown' || cause.code === 'FENCED') this.#thread.poison(cause);
-      else this.unstage(mapped);
+      if (isFatal(cause)) this.#thread.poison(cause);
       throw cause;
     }
     try {
@@ -286,17 +352,16 @@ export class MappedStore {
     }
   }
 
-  #sync(): void {
+  /** Makes written slots durable. A failure poisons: the next sync would succeed for nothing. */
+  sync(): void {
     try {
       this.backend.sync();
     } catch (error) {
-      // The next sync would succeed although the pages are gone: never retry, stop.
       const cause = asWeirpoolError(error);
-      throw new WeirpoolError(cause.code, cause.message, {
-        cause,
-        outcome: 'unknown',
-        details: cause.details,
-      });
+      const { code, message, details } = cause;
+      const failure = new WeirpoolError(code, message, { cause, outcome: 'unknown', details });
+      this.#thread.poison(failure);
+      throw failure;
     }
   }
 
@@ -306,7 +371,7 @@ export class MappedStore {
     const left = changed.flatMap((id) => this.lookup(id)?.slot ?? []);
     control.mapBegin();
     for (const { id, slot, checksum } of mapped) {
-      if (control.mapPut(id, slot, checksum) !== OK) throw this.#fullError();
+      if (control.mapPut(id, slot, checksum) !== OK) throw this.fullError();
     }
     for (const id of deleted) control.mapRemove(id);
     control.mapEnd();
@@ -332,6 +397,30 @@ export class MappedStore {
   #extendLease(id: BlobId): void {
     if (id < this.#thread.memory.loadU64(H_LEASE_END)) return;
     this.commit([], [], id + ID_LEASE);
+  }
+
+  /** The next id if it is covered by the lease; never waits. */
+  tryAllocate(): BlobId | undefined {
+    const { memory } = this.#thread;
+    const id = Number(Atomics.add(memory.u64, H_NEXT_ID / BigUint64Array.BYTES_PER_ELEMENT, 1n));
+    return id < memory.loadU64(H_LEASE_END) ? id : undefined;
+  }
+
+  /** Leases more ids if the ones in reserve are used up. Waits for the disk. */
+  extendLease(): void {
+    const next = this.#thread.memory.loadU64(H_NEXT_ID);
+    this.exclusively(() => this.#extendLease(next));
+  }
+
+  /** End of the lease that a commit of now should carry: it costs nothing to lease on with it. */
+  get leaseEnd(): BlobId {
+    const { memory } = this.#thread;
+    return Math.max(memory.loadU64(H_LEASE_END), memory.loadU64(H_NEXT_ID) + ID_LEASE);
+  }
+
+  /** Sees to it that ids from `id` on are handed out next; while the store is being opened. */
+  skipIds(id: BlobId): void {
+    this.#thread.memory.raiseU64(H_NEXT_ID, id);
   }
 
   /** Whether `allocate` has handed the id out. */
@@ -376,6 +465,11 @@ export function notFound(id: BlobId): WeirpoolError {
   return new WeirpoolError('BLOB_NOT_FOUND', `There is no blob ${id} in the store.`, {
     details: { id },
   });
+}
+
+/** After these nobody knows what the store holds, or whose it is. */
+function isFatal({ outcome, code }: WeirpoolError): boolean {
+  return outcome === 'unknown' || code === 'FENCED';
 }
 
 /** What a custom backend throws need not be ours. */

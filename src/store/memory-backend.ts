@@ -11,6 +11,7 @@
  * Commits are recorded as in a manifest file, in two areas that take turns: the generation's
  * parity says which. What the areas and the slots do not use is never touched and costs nothing.
  */
+import { randomBytes } from 'node:crypto';
 import { WeirpoolError } from '../errors.ts';
 import type {
   BackendContext,
@@ -47,7 +48,7 @@ const CHUNK_BYTES = 64 * 1024 * 1024;
 /** Room for records besides the snapshot, and for roots in it. */
 const LOG_BYTES_SPARE = 4 * 1024 * 1024;
 const MAPPED_BYTES = 24;
-const STORE_ID = 0n;
+const STORE_ID_BYTES = 8;
 /** Head word: generation in the upper half, blocks of its log in the lower one. */
 const GENERATION_SHIFT = 32n;
 const BLOCKS_MASK = 0xffff_ffffn;
@@ -59,6 +60,8 @@ export interface MemoryStoreOptions {
 
 /** A store in shared memory; cloneable. */
 export interface MemoryStoreData {
+  /** 64 random bits: tells this store from others, at every opening. */
+  readonly storeId: bigint;
   readonly blobBytes: number;
   readonly slotCount: number;
   readonly slotsPerChunk: number;
@@ -91,6 +94,7 @@ export function createMemoryStore(
   const logBytes =
     Math.ceil((2 * slotCount * MAPPED_BYTES) / BLOCK_BYTES) * BLOCK_BYTES + LOG_BYTES_SPARE;
   return {
+    storeId: randomBytes(STORE_ID_BYTES).readBigUInt64LE(),
     blobBytes,
     slotCount,
     slotsPerChunk,
@@ -144,7 +148,7 @@ export class MemoryBackend implements StoreBackend {
     const state = this.#read(head);
     state.epoch++;
     this.#begin(head, state);
-    return state.image();
+    return state.image(this.data.storeId);
   }
 
   handle(): MemoryHandle {
@@ -172,16 +176,11 @@ export class MemoryBackend implements StoreBackend {
   /** Begins the generation after `head` with a snapshot. */
   #begin(head: bigint, state: StoreState): void {
     const { checksummer, blobBytes } = this.#context;
+    const { storeId } = this.data;
     const generation = Number(head >> GENERATION_SHIFT) + 1;
     const { epoch } = state;
-    const header = {
-      formatVersion: FORMAT_VERSION,
-      blobBytes,
-      storeId: STORE_ID,
-      generation,
-      epoch,
-    };
-    const seal = { checksummer, storeId: STORE_ID, generation };
+    const header = { formatVersion: FORMAT_VERSION, blobBytes, storeId, generation, epoch };
+    const seal = { checksummer, storeId, generation };
     const change = state.snapshot();
     const snapshot = encodeRecord(seal, KIND_SNAPSHOT, change, FIRST_RECORD);
     const logEnd = FIRST_RECORD + snapshot.length;
@@ -278,7 +277,7 @@ export class MemoryBackend implements StoreBackend {
     if (Atomics.load(this.data.head, 0) !== head) throw this.#fenced();
     const next = recordOf(change, this.#positions);
     const { checksummer } = this.#context;
-    const seal = { checksummer, storeId: STORE_ID, generation };
+    const seal = { checksummer, storeId: this.data.storeId, generation };
     const record = encodeRecord(seal, KIND_CHANGE, next, logEnd);
     const end = logEnd + record.length;
     const log = this.#log(generation);

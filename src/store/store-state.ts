@@ -82,9 +82,10 @@ export class StoreState {
     };
   }
 
-  image(): StoreImage {
+  /** @param storeId  Of the store that this is the state of. */
+  image(storeId: bigint): StoreImage {
     const { mapped, roots, nextBlobId, checkpointSeq, commitNumber, epoch } = this.snapshot();
-    return { blobs: mapped, roots, nextBlobId, checkpointSeq, commitNumber, epoch };
+    return { storeId, blobs: mapped, roots, nextBlobId, checkpointSeq, commitNumber, epoch };
   }
 
   /** Two blobs that share a slot, or undefined. */

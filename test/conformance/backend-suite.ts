@@ -79,6 +79,7 @@ export function describeBackend(name: string, make: () => Subject): void {
     it('begins empty, with the first epoch and the first id', async () => {
       const { backend, image } = await opened(make());
       expect(image).toEqual({
+        storeId: expect.any(BigInt),
         blobs: [],
         roots: new Map(),
         nextBlobId: 1,
@@ -86,6 +87,22 @@ export function describeBackend(name: string, make: () => Subject): void {
         epoch: 1,
         checkpointSeq: 0,
       });
+      await backend.close();
+    });
+
+    it('has an id of 64 bits of its own, the same at each opening', async () => {
+      const subject = make();
+      const ids: bigint[] = [];
+      for (let round = 0; round < 3; round++) {
+        const { backend, image } = await opened(subject);
+        ids.push(image.storeId);
+        await backend.close();
+      }
+      const [id = -1n] = ids;
+      expect(ids).toEqual([id, id, id]);
+      expect(BigInt.asUintN(64, id)).toBe(id);
+      const { backend, image } = await opened(make());
+      expect(image.storeId).not.toBe(id);
       await backend.close();
     });
 
@@ -121,6 +138,7 @@ export function describeBackend(name: string, make: () => Subject): void {
       await first.backend.close();
       const second = await opened(subject);
       expect(second.image).toEqual({
+        storeId: first.image.storeId,
         blobs: [blob],
         roots: new Map([[2, 1]]),
         nextBlobId: 9,
@@ -221,7 +239,7 @@ export function describeBackend(name: string, make: () => Subject): void {
         if (random(20) !== 0) continue;
         await backend.close();
         const again = await opened(subject);
-        expect(comparable(again.image)).toEqual(comparable(model.image()));
+        expect(comparable(again.image)).toEqual(comparable(model.image(0n)));
         backend = again.backend;
       }
       await backend.close();
@@ -292,7 +310,7 @@ export function describeBackend(name: string, make: () => Subject): void {
 
 /** A change as a pool would make it: fresh slots only, several kinds of change at once. */
 function randomChange(random: (end: number) => number, model: StoreState): StoreChange {
-  const image: StoreImage = model.image();
+  const image: StoreImage = model.image(0n);
   const used = new Set(image.blobs.map(({ slot }) => slot));
   const free = Array.from({ length: 60 }, (_, slot) => slot).filter((slot) => !used.has(slot));
   const ids = [...new Set(Array.from({ length: random(6) }, () => 1 + random(30)))];

@@ -77,7 +77,7 @@ export function createBackend({ blobBytes }: BackendContext, given: unknown): St
   return {
     async open() {
       const nothing = { blobs: [], nextBlobId: 1, commitNumber: 0, checkpointSeq: 0 };
-      return { ...nothing, epoch: 1, roots: new Map() };
+      return { ...nothing, storeId: 1n, epoch: 1, roots: new Map() };
     },
     handle: (): BackendHandle => ({ kind: 'module', module: options.module, options }),
     readSlot(slot, target) {

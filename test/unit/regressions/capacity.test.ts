@@ -90,6 +90,7 @@ describe('another blobsMax than before', () => {
         const checksum = checksummer.ofScratch(BLOB_BYTES, id);
         return {
           open: async () => ({
+            storeId: 1n,
             blobs: [{ id, slot, checksum }],
             nextBlobId: id + 1,
             commitNumber: 1,

@@ -7,6 +7,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { type ProcessTable, systemProcesses } from '../../../src/fs/processes.ts';
 import {
+  abstractSockets,
   DirectoryLock,
   type DirectoryLockOptions,
   isHeld,
@@ -17,7 +18,15 @@ import { patched, systemError } from '../fs/faulty-file-system.ts';
 import { bundled } from './bundle.ts';
 import { newContext, rejectionOf, temporaryDirectory } from './support.ts';
 
-const NO_SOCKETS: LockSockets = { listen: async () => 'unsupported' };
+const NO_SOCKETS: LockSockets = {
+  listen: async () => 'unsupported',
+  ask: async () => 'unsupported',
+};
+/** As in a network namespace of its own: whoever else has the directory is not seen. */
+const OWN_SOCKETS: LockSockets = {
+  listen: async () => ({ close: async () => undefined }),
+  ask: async () => 'free',
+};
 const FILES_ONLY: FileBackendOptions = { lock: { sockets: NO_SOCKETS } };
 const MODES: readonly (readonly [string, FileBackendOptions])[] = [
   ['sockets', {}],
@@ -74,6 +83,10 @@ function processes(
 
 function acquire(directory: string, options: DirectoryLockOptions) {
   return DirectoryLock.acquire(nodeFileSystem, directory, options);
+}
+
+function probe(directory: string, options: DirectoryLockOptions = {}) {
+  return DirectoryLock.probe(nodeFileSystem, directory, options);
 }
 
 describe.each(MODES)('a directory that is locked by %s', (mode, options) => {
@@ -171,7 +184,7 @@ describe.each(MODES)('a directory that is locked by %s', (mode, options) => {
 describe('a directory lock', () => {
   it('is refused by a process that has the socket while a living one has a lock file', async () => {
     const directory = temporaryDirectory();
-    const sockets: LockSockets = { listen: async () => ({ close: async () => undefined }) };
+    const sockets = OWN_SOCKETS;
     const first = await acquire(directory, { sockets, processes: processes(1, { 1: 'alive' }) });
     const states = { 1: 'alive', 2: 'alive' } as const;
     const refusal = await rejectionOf(
@@ -183,7 +196,7 @@ describe('a directory lock', () => {
 
   it('fences the holder off when it is taken over from another network namespace', async () => {
     const directory = temporaryDirectory();
-    const sockets: LockSockets = { listen: async () => ({ close: async () => undefined }) };
+    const sockets = OWN_SOCKETS;
     const first = await acquire(directory, { sockets, processes: processes(1, { 1: 'alive' }) });
     const states = { 1: 'unknown', 2: 'alive' } as const;
     const second = await acquire(directory, { sockets, processes: processes(2, states) });
@@ -235,10 +248,85 @@ describe('a directory lock', () => {
   });
 
   it('reports what keeps it from being asked for', async () => {
-    const error = Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
-    const sockets: LockSockets = { listen: () => Promise.reject(error) };
-    const refusal = await rejectionOf(acquire(temporaryDirectory(), { sockets }));
-    expect(refusal).toMatchObject({ code: 'STORE_IO', details: { errno: 'EMFILE' } });
+    const failure = () => Promise.reject(systemError('EMFILE'));
+    const sockets: LockSockets = { listen: failure, ask: failure };
+    const expected = { code: 'STORE_IO', details: { errno: 'EMFILE' } };
+    const directory = temporaryDirectory();
+    expect(await rejectionOf(acquire(directory, { sockets }))).toMatchObject(expected);
+    expect(await rejectionOf(probe(directory, { sockets }))).toMatchObject(expected);
+  });
+});
+
+describe('a probe', () => {
+  it('of a directory that nobody has creates nothing and may be made at the same time', async () => {
+    const directory = temporaryDirectory();
+    await Promise.all(Array.from({ length: 20 }, () => probe(directory)));
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it('does not keep a writer out that comes at the same time', async () => {
+    const directory = temporaryDirectory();
+    for (let round = 0; round < 10; round++) {
+      const probes = Array.from({ length: 5 }, () => probe(directory).catch(() => undefined));
+      const lock = await acquire(directory, {});
+      await Promise.all(probes);
+      expect(await rejectionOf(probe(directory))).toMatchObject({ code: 'STORE_LOCKED' });
+      await lock.release();
+      await probe(directory);
+    }
+  });
+
+  it('finds a holder whose thread is blocked and takes no connections', async () => {
+    const directory = temporaryDirectory();
+    const child = await holder(directory, 'sockets');
+    child.kill('SIGSTOP');
+    const { device, inode } = nodeFileSystem.stat(directory);
+    const name = `weirpool-${device.toString(16)}-${inode.toString(16)}`;
+    // More than its queue takes.
+    for (let n = 0; n < 600; n++) expect(await abstractSockets.ask(name)).toBe('taken');
+    const refusal = await rejectionOf(probe(directory));
+    expect(refusal).toMatchObject({ code: 'STORE_LOCKED', details: { pid: child.pid } });
+    await kill(child);
+    await probe(directory);
+  });
+
+  it('is refused without a pid while the holder has not made its file yet', async () => {
+    const sockets: LockSockets = { ...abstractSockets, ask: async () => 'taken' };
+    const refusal = await rejectionOf(probe(temporaryDirectory(), { sockets }));
+    expect(refusal).toMatchObject({ code: 'STORE_LOCKED', details: { pid: 0 } });
+  });
+
+  it('leaves what dead holders and contenders have left', async () => {
+    const directory = temporaryDirectory();
+    await kill(await holder(directory, 'sockets'));
+    writeFileSync(join(directory, 'lock-0123456789abcdef'), '{');
+    writeFileSync(join(directory, 'lock-0123456789abcdef.tmp'), '');
+    const before = readdirSync(directory);
+    await probe(directory);
+    await probe(directory, { sockets: NO_SOCKETS });
+    expect(readdirSync(directory)).toEqual(before);
+    expect(before.length).toBeGreaterThan(3);
+  });
+
+  it.each([
+    ['alive', OWN_SOCKETS, true],
+    ['alive', NO_SOCKETS, true],
+    ['unknown', OWN_SOCKETS, false],
+    ['unknown', NO_SOCKETS, true],
+    ['dead', OWN_SOCKETS, false],
+    ['dead', NO_SOCKETS, false],
+  ] as const)('of a directory whose lock file is of a process that is %s', async (...row) => {
+    const [state, sockets, refused] = row;
+    const directory = temporaryDirectory();
+    await acquire(directory, { sockets, processes: processes(1, { 1: 'alive' }) });
+    const before = readdirSync(directory);
+    const states = { 1: state, 2: 'alive' } as const;
+    const asked = probe(directory, { sockets, processes: processes(2, states) });
+    if (refused) {
+      const refusal = await rejectionOf(asked);
+      expect(refusal).toMatchObject({ code: 'STORE_LOCKED', details: { pid: 1, host: 'here' } });
+    } else await asked;
+    expect(readdirSync(directory)).toEqual(before);
   });
 });
 

@@ -13,7 +13,7 @@ describe('the fence', () => {
   /** As another container would take the directory: its processes and sockets are not seen. */
   const elsewhere: FileBackendOptions = {
     lock: {
-      sockets: { listen: async () => ({ close: async () => undefined }) },
+      sockets: { listen: async () => ({ close: async () => undefined }), ask: async () => 'free' },
       processes: {
         self: () => ({ pid: 1, startTime: 1, host: 'container', scope: 'container' }),
         stateOf: () => 'unknown',

@@ -7,7 +7,8 @@ import { FileBackend } from '../../../src/store/file-backend.ts';
 const [directory = '', mode] = process.argv.slice(2);
 const checksummer = new Checksummer(new wasm.Module(Buffer.from(KERNELS_WASM, 'base64')), 65536);
 const shared = new BigInt64Array(new SharedArrayBuffer(128));
-const sockets = { listen: async () => 'unsupported' as const };
+const unsupported = async () => 'unsupported' as const;
+const sockets = { listen: unsupported, ask: unsupported };
 const options = mode === 'files' ? { lock: { sockets } } : {};
 const backend = new FileBackend(directory, { blobBytes: 4096, checksummer, shared }, options);
 try {

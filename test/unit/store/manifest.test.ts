@@ -56,7 +56,7 @@ function build(closed: boolean): Built {
   const snapshot = encodeRecord(SEAL, KIND_SNAPSHOT, state.snapshot(), FIRST_RECORD);
   const parts = [encodeHeader(checksummer, HEADER), new Uint8Array(BLOCK_BYTES), snapshot];
   let end = FIRST_RECORD + snapshot.length;
-  const states = [comparable(state.image())];
+  const states = [comparable(state.image(0n))];
   const ends = [end];
   const changes = [
     { mapped: [{ id: 8, slot: 1, checksum: 5n }], deleted: [7], nextBlobId: 20 },
@@ -74,7 +74,7 @@ function build(closed: boolean): Built {
     state.apply(next);
     parts.push(record);
     end += record.length;
-    states.push(comparable(state.image()));
+    states.push(comparable(state.image(0n)));
     ends.push(end);
   }
   if (closed) parts[1] = encodeClose(SEAL, { logEnd: end, commitNumber: state.commitNumber });
@@ -93,7 +93,7 @@ function outcome(bytes: Uint8Array, { states }: Built): number | string {
   } catch (error) {
     return (error as { code: string }).code;
   }
-  const found = show(comparable(content.state.image()));
+  const found = show(comparable(content.state.image(0n)));
   const index = states.findIndex((state) => show(state) === found);
   return index < 0 ? `a state that never was: ${found}` : index;
 }

@@ -24,9 +24,11 @@ function processesOf(run: number): ProcessTable {
 }
 
 export function simOptions(run: number, fileSystem: FileSystem): FileBackendOptions {
+  const unsupported = async () => 'unsupported' as const;
+  const sockets = { listen: unsupported, ask: unsupported };
   return {
     fileSystem,
-    lock: { sockets: { listen: async () => 'unsupported' }, processes: processesOf(run) },
+    lock: { sockets, processes: processesOf(run) },
     manifestLogBytes: 8192,
     newStoreId: 77n,
   };
@@ -53,7 +55,7 @@ export class History {
   /** The states that a reopened store may have. */
   get possible(): unknown[] {
     const states = this.maybe === undefined ? [] : [this.maybe];
-    return [this.acknowledged, ...states].map((state) => comparable(state.image()));
+    return [this.acknowledged, ...states].map((state) => comparable(state.image(0n)));
   }
 }
 
