@@ -174,12 +174,6 @@ export function beginCopy(frame: u32, round: f64): i32 {
   return atomic.cmpxchg<u64>(at, mark, copying) == mark ? OK : BUSY;
 }
 
-/** Gives the right back without having copied: the bytes are still needed. */
-export function cancelCopy(frame: u32): void {
-  const at = descB(frame) + B_CAPTURED;
-  atomic.store<u64>(at, (atomic.load<u64>(at) & ~CAPTURE_MASK) | CAPTURE_HELD);
-}
-
 /** The bytes are copied: the frame may be written again. */
 export function endCopy(frame: u32): void {
   atomic.store<u64>(descB(frame) + B_CAPTURED, 0);

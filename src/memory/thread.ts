@@ -26,10 +26,12 @@ import {
   STATUS_CLOSING,
   STATUS_OPEN,
   STATUS_OPENING,
+  STATUS_POISONED,
 } from '../generated/layout.ts';
 import { poison, stoppedError } from './poison.ts';
 import { type PoolMemory, ThreadMemory } from './pool-memory.ts';
 import { Reaper } from './reaper.ts';
+import type { LogServices } from './services.ts';
 
 /** Longest park, in ms: how long a death or a poison can go unnoticed. */
 export const PARK_MS = 100;
@@ -44,6 +46,10 @@ export class PoolThread {
   #lookedAroundAt = 0;
   /** Set while this thread closes the pool: its own last commits go on, nothing else does. */
   closing = false;
+  /** How this thread gets rounds and the log written; undefined on a pool without a log. */
+  services: LogServices | undefined;
+  /** Frames that a mini-transaction of this thread has taken: while it has any, it only tries. */
+  framesTaken = 0;
   #attached = true;
 
   constructor(shared: PoolMemory) {
@@ -111,16 +117,33 @@ export class PoolThread {
   }
 
   /**
+   * The same for a step in the middle of a commit, which a close must not cut short: only poison
+   * ends it.
+   */
+  waitThrough(step: () => number): number {
+    let result = step();
+    while (result === SLICE) {
+      if (this.memory.load(H_STATUS) === STATUS_POISONED) throw this.stopped();
+      this.#reapNowAndThen();
+      result = step();
+    }
+    return result;
+  }
+
+  /**
    * After a park: throws if the pool has stopped, reaps who has died. Looks for the dead no more
    * often than parks last: a thread may be woken many times before it gets what it waits for.
    */
   lookAround(): void {
-    const now = performance.now();
-    if (now - this.#lookedAroundAt >= PARK_MS) {
-      this.#lookedAroundAt = now;
-      this.reaper.reapVanished();
-    }
+    this.#reapNowAndThen();
     this.assertRunning();
+  }
+
+  #reapNowAndThen(): void {
+    const now = performance.now();
+    if (now - this.#lookedAroundAt < PARK_MS) return;
+    this.#lookedAroundAt = now;
+    this.reaper.reapVanished();
   }
 
   /**

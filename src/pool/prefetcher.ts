@@ -7,10 +7,10 @@
  */
 import { FULL, H_DOORBELL, H_LOADER, S_PREFETCHED, SLICE } from '../generated/layout.ts';
 import { PARK_MS } from '../memory/thread.ts';
+import { waitAsync } from '../memory/wait-async.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { PoolCore } from './core.ts';
 import { checkBlobId } from './residency.ts';
-import { waitAsync } from './services.ts';
 
 /** Time between two attempts while the ring is full, in ms. */
 const RING_FULL_NAP_MS = 2;

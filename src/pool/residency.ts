@@ -28,6 +28,7 @@ import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import type { BlobId } from '../store/contract.ts';
 import { asWeirpoolError, type MappedStore, notFound } from '../store/mapped-store.ts';
 import { countFrames } from './stats.ts';
+import { RestartError } from './want.ts';
 
 /** Found by another thread in the meantime: look again. */
 const LOST_RACE = -1;
@@ -50,7 +51,10 @@ export class Residency {
   readonly #control: ControlExports;
   readonly #me: number;
   readonly #store: MappedStore;
-  readonly #frameWaitMs: number;
+  /** How long a thread waits for a frame, and for what else a round or the disk gives. */
+  readonly frameWaitMs: number;
+  /** Frames of this thread's own that are to be used first. */
+  readonly #spares: number[] = [];
 
   constructor(thread: PoolThread, store: MappedStore, frameWaitMs: number) {
     this.#thread = thread;
@@ -58,7 +62,7 @@ export class Residency {
     this.#control = thread.control;
     this.#me = thread.me;
     this.#store = store;
-    this.#frameWaitMs = frameWaitMs;
+    this.frameWaitMs = frameWaitMs;
   }
 
   // --- pinning -------------------------------------------------------------------------------
@@ -139,6 +143,8 @@ export class Residency {
       return LOST_RACE;
     }
     try {
+      // Once more: a delete that was committed since is known before its frame leaves the table.
+      if (!this.#store.has(id)) throw notFound(id);
       this.#store.readFrame(id, this.#memory.frame(frame));
     } catch (error) {
       const failure = asWeirpoolError(error, 'not_applied');
@@ -166,19 +172,37 @@ export class Residency {
    * A frame that is this thread's own: a free one, else a victim's.
    *
    * @throws {WeirpoolError} `POOL_EXHAUSTED` after `frameWaitMs`; `OP_RESTART` at once when this
-   *                         thread holds a latch.
+   *                         thread holds a latch or has frames of a mini-transaction.
    */
   obtainFrame(): number {
+    const spare = this.#spares.pop();
+    if (spare !== undefined) return spare;
     const frame = this.#tryObtain();
     if (frame !== NONE) return frame;
-    if (this.#thread.latchesHeld > 0) {
-      throw new WeirpoolError(
-        'OP_RESTART',
-        'No frame is free, and a thread that holds a latch does not wait for one. Release the ' +
-          'guards and start again.',
-      );
+    if (this.#thread.latchesHeld > 0 || this.#thread.framesTaken > 0) {
+      throw new RestartError({ kind: 'frame' });
     }
     return this.#waitForFrame();
+  }
+
+  /**
+   * Waits for one frame, holding nothing, and takes up to `wanted` if they can be had: the next ones
+   * that are obtained come from these.
+   */
+  reserveFrames(wanted: number): void {
+    if (this.#spares.length === 0) this.#spares.push(this.obtainFrame());
+    while (this.#spares.length < wanted) {
+      const frame = this.#tryObtain();
+      if (frame === NONE) return;
+      this.#spares.push(frame);
+    }
+  }
+
+  /** Gives back what `reserveFrames` took and nobody used. */
+  returnSpares(): void {
+    for (let frame = this.#spares.pop(); frame !== undefined; frame = this.#spares.pop()) {
+      this.giveBack(frame);
+    }
   }
 
   #tryObtain(): number {
@@ -192,7 +216,7 @@ export class Residency {
 
   #waitForFrame(): number {
     const control = this.#control;
-    const deadline = performance.now() + this.#frameWaitMs;
+    const deadline = performance.now() + this.frameWaitMs;
     for (;;) {
       const seen = control.enterFrameQueue(this.#me);
       let left: number;
@@ -200,7 +224,8 @@ export class Residency {
         const frame = this.#tryObtain();
         if (frame !== NONE) return frame;
         left = deadline - performance.now();
-        if (left > 0) control.waitForFrame(this.#me, seen, Math.min(PARK_MS, Math.ceil(left)));
+        this.#thread.services?.round();
+        if (left > 0 && this.#thread.services?.inline !== true) control.waitForFrame(this.#me, seen, Math.min(PARK_MS, Math.ceil(left)));
       } finally {
         control.leaveFrameQueue(this.#me);
       }
@@ -222,12 +247,12 @@ export class Residency {
   }
 
   #unmap(frame: number): void {
-    this.#thread.wait(() => this.#control.unmap(frame, this.#me, PARK_MS));
+    this.#thread.waitThrough(() => this.#control.unmap(frame, this.#me, PARK_MS));
   }
 
   /** Puts a frame of this thread's own on the free list. */
   giveBack(frame: number): void {
-    this.#thread.wait(() => this.#control.giveFree(frame, this.#me, PARK_MS));
+    this.#thread.waitThrough(() => this.#control.giveFree(frame, this.#me, PARK_MS));
   }
 
   // --- evicting, dropping, refreshing ----------------------------------------------------------
@@ -292,12 +317,7 @@ export class Residency {
     if (result === OK || result === GONE) return result;
     if (result === STOPPED) throw this.#thread.stopped();
     if (result === HELD) throw heldError(id);
-    throw new WeirpoolError(
-      'OP_RESTART',
-      `Blob ${id} is latched, and a thread that holds a latch does not wait for another one. ` +
-        'Release the guards and start again.',
-      { details: { id } },
-    );
+    throw new RestartError({ kind: 'latch', id });
   }
 
   /** Makes a cached image equal to what was committed, and clean. */
@@ -316,11 +336,55 @@ export class Residency {
   drop(id: BlobId): void {
     const frame = this.latchCached(id);
     if (frame === MISS) return;
+    this.#dropLatched(frame);
+  }
+
+  #dropLatched(frame: number): void {
     this.#unmap(frame);
     const control = this.#control;
-    if (this.#thread.wait(() => control.dropBlob(frame, this.#me, PARK_MS)) === OK) {
+    if (this.#thread.waitThrough(() => control.dropBlob(frame, this.#me, PARK_MS)) === OK) {
       this.giveBack(frame);
     }
+  }
+
+  // --- for mini-transactions -------------------------------------------------------------------
+
+  /** Pins and latches a blob; loads it if need be. The frame. Errors as `pin`, and `BLOB_GONE`. */
+  latchForOp(id: BlobId, exclusive: boolean): number {
+    const frame = this.pin(id, true);
+    try {
+      const result = exclusive ? this.acquireExclusive(frame, id) : this.acquireShared(frame, id);
+      if (result === GONE) throw goneError(id);
+      return frame;
+    } catch (error) {
+      this.#control.unpin(frame, this.#me);
+      throw error;
+    }
+  }
+
+  /** Waits, holding nothing, until nobody else holds the blob's latch. */
+  awaitLatch(id: BlobId): void {
+    const frame = this.latchCached(id);
+    if (frame !== MISS) this.#control.releaseExclusive(frame, this.#me);
+  }
+
+  /** Inside the gate: a created blob, in a frame of this thread's own, is there for everybody. */
+  publishCreated(frame: number, id: BlobId, seq: number): void {
+    const control = this.#control;
+    const step = (): number => control.publishLoading(id, frame, this.#me, PARK_MS);
+    if (this.#thread.waitThrough(step) !== OK) {
+      throw new WeirpoolError('INVARIANT_BROKEN', `Blob ${id} was in a frame before its creation.`);
+    }
+    this.#thread.waitThrough(() => control.finishCreated(frame, this.#me, seq, PARK_MS));
+  }
+
+  /** Inside the gate: a blob that this thread has pinned and latched exclusively is deleted. */
+  dropForOp(frame: number, id: BlobId, seq: number): void {
+    const control = this.#control;
+    // First the table that keeps others from loading the old image, then the page table.
+    this.#thread.waitThrough(() => control.deleteAdd(id, seq, this.#me, PARK_MS));
+    control.unpin(frame, this.#me);
+    this.#dropLatched(frame);
   }
 }
 

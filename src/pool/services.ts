@@ -15,20 +15,11 @@ import {
   H_STATUS,
   STATUS_OPEN,
 } from '../generated/layout.ts';
+import { waitAsync } from '../memory/wait-async.ts';
 import { offWorkerEnded, onWorkerEnded, type WorkerEnded } from '../memory/worker-watch.ts';
 import type { PoolHandle } from './attach.ts';
 import type { PoolCore } from './core.ts';
 import type { SweepOptions } from './options.ts';
-
-/** `Atomics.waitAsync`, which TypeScript declares only in later editions. */
-export type WaitAsync = (
-  words: Int32Array,
-  index: number,
-  value: number,
-  timeoutMs?: number,
-) => { readonly async: boolean; readonly value: Promise<string> | string };
-
-export const waitAsync: WaitAsync = (Atomics as unknown as { waitAsync: WaitAsync }).waitAsync;
 
 /** Reaps the workers that this thread started, as soon as their `exit` event comes. */
 export class WorkerWatch {

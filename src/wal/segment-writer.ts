@@ -70,6 +70,18 @@ export interface LogParts {
   readonly recordBytesMax: number;
 }
 
+/** A writer between two threads: everything but its descriptor. Can be posted. */
+export interface LogWriterState {
+  readonly full: readonly FullSegment[];
+  readonly segment: number;
+  readonly firstPosition: number;
+  readonly offset: number;
+  readonly recordsEnd: number;
+  readonly position: number;
+  readonly durableSeq: number;
+  readonly sparePresent: boolean;
+}
+
 export interface LogStats {
   readonly bytesOnDisk: number;
   readonly segments: number;
@@ -141,14 +153,49 @@ export class LogWriter {
   #sparePresent = false;
   #stopped = false;
 
-  private constructor(parts: LogParts, end: LogEnd) {
+  private constructor(parts: LogParts, full: readonly FullSegment[]) {
     this.#access = parts.access;
     this.#sums = parts.sums;
     this.#storeId = parts.storeId;
     this.#epoch = parts.epoch;
     this.#segmentBytes = parts.segmentBytes ?? defaultSegmentBytes(parts.recordBytesMax);
     this.#headerSeed = parts.sums.seed(parts.storeId, 0);
-    this.#full = end.segments;
+    this.#full = full;
+  }
+
+  /**
+   * Goes on where another writer has handed over, in whichever thread.
+   *
+   * @throws {WeirpoolError} `STORE_IO`.
+   */
+  static adopt(parts: LogParts, state: LogWriterState): LogWriter {
+    const writer = new LogWriter(parts, state.full);
+    const path = segmentPath(parts.access.directory, state.segment);
+    writer.#fd = openOwn(parts.access.fs, path, OPEN_WRITE);
+    writer.#segment = state.segment;
+    writer.#firstPosition = state.firstPosition;
+    writer.#offset = state.offset;
+    writer.#recordsEnd = state.recordsEnd;
+    writer.#position = state.position;
+    writer.#durableSeq = state.durableSeq;
+    writer.#sparePresent = state.sparePresent;
+    return writer;
+  }
+
+  /** Ends here without a sync, so that another thread may go on with `adopt`. */
+  handOver(): LogWriterState {
+    this.#assertRunning();
+    this.abandon();
+    return {
+      full: this.#full,
+      segment: this.#segment,
+      firstPosition: this.#firstPosition,
+      offset: this.#offset,
+      recordsEnd: this.#recordsEnd,
+      position: this.#position,
+      durableSeq: this.#durableSeq,
+      sparePresent: this.#sparePresent,
+    };
   }
 
   /**
@@ -170,7 +217,7 @@ export class LogWriter {
       const expected = `an epoch below ${parts.epoch}, not ${end.epoch}: is the manifest an old one?`;
       throw walCorrupt({ path, offset: 0, seq: end.place.seq, expected });
     }
-    const writer = new LogWriter(parts, end);
+    const writer = new LogWriter(parts, end.segments);
     try {
       writer.#begin(end, checkpointSeq);
       return writer;

@@ -1,0 +1,61 @@
+/**
+ * How a thread gets the log written and a round run: by the workers, or by itself.
+ *
+ * Owns:        the tickets of rounds that this thread draws.
+ * Threads:     any. With `threads: 'inline'`, and while a store is being opened, there are no
+ *              workers: whoever waits takes the steps itself.
+ */
+import {
+  H_JOURNAL_WAKE,
+  H_ROUND_DONE,
+  H_ROUND_WAKE,
+  H_ROUND_WANTED,
+} from '../generated/layout.ts';
+import type { ThreadMemory } from './pool-memory.ts';
+
+export interface LogServices {
+  /** Whether there are no workers: what is asked for has happened when the call returns. */
+  readonly inline: boolean;
+  /** Sees to it that published records are written, and synced up to H_WANT_DURABLE. */
+  journal(): void;
+  /** Sees to it that a round runs that begins after this call. Its ticket. */
+  round(): number;
+}
+
+const WORD = Uint32Array.BYTES_PER_ELEMENT;
+
+/** Draws a ticket: a round that begins later is done with it when H_ROUND_DONE has reached it. */
+export function drawTicket(memory: ThreadMemory): number {
+  return (Atomics.add(memory.u32, H_ROUND_WANTED / WORD, 1) + 1) >>> 0;
+}
+
+/** Whether `reached` has passed `ticket`; tickets wrap. */
+export function isReached(reached: number, ticket: number): boolean {
+  return ((reached - ticket) | 0) >= 0;
+}
+
+/** Asks for a round without waiting for it, unless one is asked for already. */
+export function askForRound(memory: ThreadMemory): void {
+  if (memory.load(H_ROUND_WANTED) === memory.load(H_ROUND_DONE)) drawTicket(memory);
+  memory.bump(H_ROUND_WAKE);
+}
+
+/** The services are worker threads. */
+export class WorkerServices implements LogServices {
+  readonly inline = false;
+  readonly #memory: ThreadMemory;
+
+  constructor(memory: ThreadMemory) {
+    this.#memory = memory;
+  }
+
+  journal(): void {
+    this.#memory.bump(H_JOURNAL_WAKE);
+  }
+
+  round(): number {
+    const ticket = drawTicket(this.#memory);
+    this.#memory.bump(H_ROUND_WAKE);
+    return ticket;
+  }
+}

@@ -1,0 +1,482 @@
+/**
+ * A mini-transaction: one atomic change of some blobs, with one record in the log.
+ *
+ * Owns:        pins, latches and private frames of its blobs, credit in the ring, from the first
+ *              acquisition to commit or abort; the gate from the seal on.
+ * Invariants:  D1   acquiring only tries while anything is held: what cannot be had unwinds the op
+ *                   with a RestartError; after the seal nothing waits but for the end of others'
+ *                   short critical sections;
+ *              I1   dirty marks are set inside the gate, before latches and pins are given back;
+ *              I3   a captured frame is preserved at the seal, before its bytes may change;
+ *              W2D  a change and its record are one: without `commit` neither exists.
+ * States:      acquiring -> sealed -> ended;  acquiring -> ended (abort, restart).
+ * Threads:     the thread that began it.
+ */
+import { WeirpoolError } from '../errors.ts';
+import {
+  type ControlExports,
+  DELETES_MAX,
+  H_DELETES,
+  H_LOG_TAIL,
+  OK,
+  STOPPED,
+} from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+import type { PoolThread } from '../memory/thread.ts';
+import { checkBlobId } from '../pool/residency.ts';
+import { RestartError } from '../pool/want.ts';
+import type { BlobId } from '../store/contract.ts';
+import type { LogRecord } from '../wal/format.ts';
+import { endedError, OpBlob, type OpLife, type OpMode } from './op-blob.ts';
+import type { OpHost } from './op-host.ts';
+
+export class Op implements OpLife, Disposable {
+  readonly #host: OpHost;
+  readonly #control: ControlExports;
+  readonly #memory: ThreadMemory;
+  readonly #thread: PoolThread;
+  readonly #me: number;
+  readonly #undo: boolean;
+  /** The record that is being replayed: nothing is appended, its ids and its seq are used. */
+  readonly #replayed: LogRecord | undefined;
+  /** Whose record it is. */
+  readonly owner: number;
+  #state: 'acquiring' | 'sealed' | 'ended' = 'acquiring';
+  #blobs: OpBlob[] = [];
+  /** Ids that were created and deleted again in this op: they only go into the record. */
+  #created: BlobId[] = [];
+  #roots: Map<number, BlobId> | undefined;
+  #payloadMax = 0;
+  /** Seq of the commit, 0 before it. */
+  seq = 0;
+  /** @internal Whether it had to give everything back, to start again. */
+  restarted = false;
+
+  /** @internal See `BufferPool.change`. */
+  constructor(host: OpHost, owner: number, undo: boolean, replayed: LogRecord | undefined) {
+    this.#host = host;
+    this.#thread = host.thread;
+    this.#control = host.thread.control;
+    this.#memory = host.thread.memory;
+    this.#me = host.thread.me;
+    this.owner = owner;
+    this.#undo = undo;
+    this.#replayed = replayed;
+  }
+
+  get ended(): boolean {
+    return this.#state === 'ended';
+  }
+
+  get sealed(): boolean {
+    return this.#state === 'sealed';
+  }
+
+  // --- acquiring -------------------------------------------------------------------------------
+
+  #assertAcquiring(): void {
+    if (this.#state === 'acquiring') return;
+    if (this.#state === 'ended') throw endedError();
+    throw new WeirpoolError(
+      'TX_ENDED',
+      'The mini-transaction is sealed: acquire every blob before the seal.',
+    );
+  }
+
+  /** Gives everything back and unwinds. */
+  #restart(error: RestartError): RestartError {
+    this.#host.noteRestart(error.want);
+    this.restarted = true;
+    this.#end();
+    return error;
+  }
+
+  #find(id: BlobId): OpBlob | undefined {
+    for (const blob of this.#blobs) if (blob.id === id) return blob;
+    return undefined;
+  }
+
+  #add(index: number, id: BlobId, mode: OpMode): OpBlob {
+    const blob = new OpBlob(this, this.#memory.frame(index), id, mode);
+    this.#blobs.push(blob);
+    this.#thread.framesTaken++;
+    if (this.#host.debug && mode !== 'create') blob.sum = this.#memory.checksum(index, id);
+    return blob;
+  }
+
+  #assertShare(): void {
+    if (this.#blobs.length < this.#host.frameShareMin) return;
+    const share = this.#host.frameShare();
+    if (this.#blobs.length < share || this.#replayed !== undefined) return;
+    throw new WeirpoolError(
+      'OP_TOO_LARGE',
+      `A mini-transaction may have ${share} frames at once here, frames / (2 x threads). Make ` +
+        'smaller changes, or open the pool with more `frames`.',
+      { details: { frames: this.#blobs.length + 1, share } },
+    );
+  }
+
+  /**
+   * Acquires a blob to change: its exclusive latch. The bytes may be looked at now and changed from
+   * the seal on.
+   *
+   * @throws {WeirpoolError} `BLOB_NOT_FOUND`; `BLOB_GONE` (this op has deleted it); `LATCH_HELD`
+   *         (this op has it for reading); `OP_RESTART`; `OP_TOO_LARGE`; `BLOB_CORRUPT`, `STORE_IO`,
+   *         `POOL_EXHAUSTED`, `POISONED`, `POOL_CLOSED`, `TX_ENDED`.
+   */
+  write(id: BlobId): OpBlob {
+    this.#assertAcquiring();
+    if (typeof id !== 'number') checkBlobId(id);
+    const there = this.#find(id);
+    if (there !== undefined) return this.#writable(there);
+    this.#assertShare();
+    let index = this.#control.pinExclusive(id, this.#me, 0);
+    if (index < 0) index = this.#guarded(() => this.#host.residency.latchForOp(id, true));
+    return this.#add(index, id, 'write');
+  }
+
+  #writable(blob: OpBlob): OpBlob {
+    if (blob.mode === 'write' || blob.mode === 'create') return blob;
+    if (blob.mode === 'delete') {
+      throw new WeirpoolError('BLOB_GONE', `This mini-transaction has deleted blob ${blob.id}.`, {
+        details: { id: blob.id },
+      });
+    }
+    throw new WeirpoolError(
+      'LATCH_HELD',
+      `This mini-transaction has blob ${blob.id} for reading. Acquire it with write at once.`,
+      { details: { id: blob.id } },
+    );
+  }
+
+  /** Acquires a blob to read: its shared latch, until the end of the op. Errors as `write`. */
+  read(id: BlobId): OpBlob {
+    this.#assertAcquiring();
+    if (typeof id !== 'number') checkBlobId(id);
+    const there = this.#find(id);
+    if (there !== undefined) return there.mode === 'read' ? there : this.#writable(there);
+    this.#assertShare();
+    let index = this.#control.pinShared(id, this.#me);
+    if (index < 0) index = this.#guarded(() => this.#host.residency.latchForOp(id, false));
+    return this.#add(index, id, 'read');
+  }
+
+  #guarded<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      throw error instanceof RestartError ? this.#restart(error) : error;
+    }
+  }
+
+  /**
+   * A new blob, all zeros, with the next id; there for others from the commit on.
+   *
+   * @throws {WeirpoolError} `STORE_FULL`, and as `write`.
+   */
+  create(): OpBlob {
+    this.#assertAcquiring();
+    this.#assertShare();
+    const id = this.#nextId();
+    if (!this.#host.store.reserveName()) throw this.#host.store.fullError();
+    let index: number;
+    try {
+      index = this.#guarded(() => this.#host.frameForOp());
+    } catch (error) {
+      this.#host.store.returnName();
+      throw error;
+    }
+    this.#memory.frame(index).bytes.fill(0);
+    this.#created.push(id);
+    return this.#add(index, id, 'create');
+  }
+
+  #nextId(): BlobId {
+    const record = this.#replayed;
+    if (record === undefined) {
+      const id = this.#host.store.tryAllocate();
+      if (id === undefined) throw this.#restart(new RestartError({ kind: 'ids' }));
+      return id;
+    }
+    const id = record.created[this.#created.length];
+    if (id !== undefined) return id;
+    throw new WeirpoolError(
+      'REPLAY_FAILED',
+      `The record of seq ${record.seq} names ${record.created.length} new blobs; its replay asks ` +
+        'for more.',
+      { details: { seq: record.seq, owner: record.owner } },
+    );
+  }
+
+  /**
+   * Deletes a blob, from the commit on; false, and nothing done, if there is none. Its space is
+   * free again after the next round. Errors as `write`.
+   */
+  delete(id: BlobId): boolean {
+    this.#assertAcquiring();
+    checkBlobId(id);
+    if (this.#memory.load(H_DELETES) >= DELETES_MAX) {
+      throw this.#restart(new RestartError({ kind: 'round' }));
+    }
+    let blob = this.#find(id);
+    if (blob?.mode === 'delete') return false;
+    if (blob?.mode === 'create') {
+      this.#dropCreated(blob);
+      return true;
+    }
+    try {
+      blob = this.write(id);
+    } catch (error) {
+      const { code } = error as WeirpoolError;
+      if (code === 'BLOB_NOT_FOUND' || code === 'BLOB_GONE') return false;
+      throw error;
+    }
+    blob.mode = 'delete';
+    return true;
+  }
+
+  #dropCreated(blob: OpBlob): void {
+    this.#blobs = this.#blobs.filter((other) => other !== blob);
+    blob.mode = 'delete';
+    this.#thread.framesTaken--;
+    this.#host.residency.giveBack(blob.frame.index);
+    this.#host.store.returnName();
+  }
+
+  /**
+   * Sets the root blob of an owner, from the commit on; 0 takes it away. It is part of every cut.
+   *
+   * @throws {WeirpoolError} `STORE_FULL` when there are too many owners; `TX_ENDED`.
+   */
+  setRoot(owner: number, id: BlobId | 0): void {
+    this.#assertAcquiring();
+    this.#host.roots.assertSettable(owner, id);
+    this.#roots ??= new Map();
+    this.#roots.set(owner, id);
+  }
+
+  // --- sealing -----------------------------------------------------------------------------------
+
+  /**
+   * Ends acquiring: from here on bytes may be changed, and nothing waits.
+   *
+   * @param recordBytesMax  Payload bytes that `commit` will have at most.
+   * @throws {WeirpoolError} `RECORD_TOO_LARGE`, `OP_RESTART`, `POISONED`, `POOL_CLOSED`, `TX_ENDED`.
+   */
+  seal(recordBytesMax = 0): void {
+    this.#assertAcquiring();
+    if (!Number.isSafeInteger(recordBytesMax) || recordBytesMax < 0) {
+      throw new RangeError(`recordBytesMax is a count of bytes, not ${recordBytesMax}`);
+    }
+    this.#payloadMax = recordBytesMax;
+    if (this.#host.debug) this.#assertUntouched();
+    if (this.#replayed === undefined) this.#takeCredit(recordBytesMax);
+    if (this.#undo) this.#keepUndo();
+    this.#enterGate();
+  }
+
+  #takeCredit(payloadMax: number): void {
+    let deleted = 0;
+    for (const { mode } of this.#blobs) if (mode === 'delete') deleted++;
+    const { ring } = this.#host;
+    const bytes = ring.bytesOf(this.#created.length + deleted, payloadMax);
+    if (this.#host.hasCredit(bytes) || ring.tryCredit(bytes)) return;
+    throw this.#restart(new RestartError({ kind: 'credit', bytes }));
+  }
+
+  #keepUndo(): void {
+    for (const blob of this.#blobs) {
+      if (blob.mode !== 'write') continue;
+      const undo = this.#host.undoBuffer();
+      undo.set(blob.frame.bytes);
+      blob.undo = undo;
+    }
+  }
+
+  /** Inside, every captured frame of this op is preserved; short of staging it leaves again. */
+  #enterGate(): void {
+    for (;;) {
+      const result = this.#control.gateEnter(this.#me);
+      if (result === OK) break;
+      if (result === STOPPED) {
+        this.#end();
+        throw this.#thread.stopped();
+      }
+      this.#host.waitForGate();
+    }
+    for (const blob of this.#blobs) {
+      if (blob.mode === 'read' || blob.mode === 'create') continue;
+      if (this.#control.capturedBy(blob.frame.index) === 0) continue;
+      if (this.#host.preserve(blob.frame.index)) continue;
+      this.#control.gateLeave(this.#me);
+      throw this.#restart(new RestartError({ kind: 'staging' }));
+    }
+    this.#state = 'sealed';
+  }
+
+  /** In the debug mode: bytes must not change before the seal. */
+  #assertUntouched(): void {
+    for (const { frame, id, sum } of this.#blobs) {
+      if (sum === undefined || this.#memory.checksum(frame.index, id) === sum) continue;
+      const error = new WeirpoolError(
+        'INVARIANT_BROKEN',
+        `Blob ${id} was changed before the seal of its mini-transaction: a crash could keep that ` +
+          'change without its record.',
+        { outcome: 'unknown', details: { id } },
+      );
+      this.#thread.poison(error);
+      throw error;
+    }
+  }
+
+  // --- committing --------------------------------------------------------------------------------
+
+  /**
+   * Makes the change: appends the record, marks the frames, gives everything back. The change is
+   * in memory then; `durable` says when it is safe. Seals first if that was not done.
+   *
+   * @param record  Payload; without one, a change of structure that recovery can do without: it
+   *                must not create, delete or set roots.
+   * @returns       The seq.
+   * @throws {WeirpoolError} `RECORD_TOO_LARGE` above what the seal announced (the op goes on), and
+   *         as `seal`.
+   */
+  commit(record?: Uint8Array): number {
+    if (record !== undefined && !(record instanceof Uint8Array)) {
+      throw new TypeError('A record is a Uint8Array');
+    }
+    if (this.#state === 'acquiring') this.seal(record?.length ?? 0);
+    if (this.#state === 'ended') throw endedError();
+    this.#assertFits(record);
+    const deleted = this.#deletedIds();
+    const seq = this.#append(record, deleted);
+    this.#apply(seq);
+    this.seq = seq;
+    return seq;
+  }
+
+  #assertFits(record: Uint8Array | undefined): void {
+    const structural = record === undefined && this.#replayed === undefined;
+    if (structural && (this.#created.length > 0 || this.#roots !== undefined || this.#deletes)) {
+      throw new TypeError('A change that creates, deletes or sets roots needs a record');
+    }
+    const bytes = record?.length ?? 0;
+    if (bytes <= this.#payloadMax) return;
+    throw new WeirpoolError(
+      'RECORD_TOO_LARGE',
+      `A record of ${bytes} bytes exceeds the ${this.#payloadMax} that the seal has announced.`,
+      { details: { bytes, bytesMax: this.#payloadMax } },
+    );
+  }
+
+  get #deletes(): boolean {
+    return this.#blobs.some(({ mode }) => mode === 'delete');
+  }
+
+  #deletedIds(): BlobId[] {
+    if (!this.#deletes) return [];
+    return this.#blobs.filter(({ mode }) => mode === 'delete').map(({ id }) => id);
+  }
+
+  #append(record: Uint8Array | undefined, deleted: readonly BlobId[]): number {
+    if (this.#replayed !== undefined) return this.#replayed.seq;
+    if (record !== undefined) {
+      const ids = { created: this.#created, deleted };
+      return this.#host.ring.append(this.owner, ids, record);
+    }
+    this.#host.ring.giveCredit();
+    return this.#memory.loadU64(H_LOG_TAIL) + 1;
+  }
+
+  /** Marks, publishes, deletes; then gives the gate and the rest back. */
+  #apply(seq: number): void {
+    const host = this.#host;
+    // Children first: whoever follows a pointer out of a frame that was given back finds them.
+    for (const { mode, frame, id } of this.#blobs) {
+      if (mode !== 'create') continue;
+      host.residency.publishCreated(frame.index, id, seq);
+      host.noteDirty(frame.index);
+    }
+    if (this.#roots !== undefined) host.roots.set(this.#roots, seq);
+    for (const { mode, frame, id } of this.#blobs) {
+      if (mode === 'delete') host.residency.dropForOp(frame.index, id, seq);
+      else if (mode === 'read') this.#control.unpinShared(frame.index, this.#me);
+      else if (mode === 'write') {
+        if (this.#control.commitFrame(frame.index, this.#me, seq) !== 0) {
+          host.noteDirty(frame.index);
+        }
+      }
+    }
+    this.#control.gateLeave(this.#me);
+    this.#close();
+  }
+
+  // --- aborting ------------------------------------------------------------------------------------
+
+  /**
+   * Ends the op without a change. After the seal that needs `undo`: then the bytes are put back.
+   *
+   * @throws {WeirpoolError} `INVARIANT_BROKEN` after the seal of an op without `undo`: the pool is
+   *         poisoned, for nobody knows what was changed.
+   */
+  abort(): void {
+    if (this.#state === 'ended') return;
+    if (this.#state === 'sealed') {
+      if (!this.#undo) throw this.#poisonSealed(undefined);
+      this.#putBack();
+    }
+    this.#end();
+  }
+
+  /** @internal The callback threw `cause`: aborts, or poisons what cannot be aborted. */
+  fail(cause: unknown): void {
+    if (this.#state !== 'sealed' || this.#undo) this.abort();
+    else this.#poisonSealed(cause);
+  }
+
+  #putBack(): void {
+    for (const { undo, frame } of this.#blobs) if (undo !== undefined) frame.bytes.set(undo);
+    this.#control.gateLeave(this.#me);
+  }
+
+  #poisonSealed(cause: unknown): WeirpoolError {
+    const why = cause instanceof Error ? ` ${cause.name}: ${cause.message}` : '';
+    const error = new WeirpoolError(
+      'INVARIANT_BROKEN',
+      `A mini-transaction ended between its seal and its commit.${why} Its blobs may be half ` +
+        'changed. Throw before the seal, or ask for `undo: true`.',
+      { cause, outcome: 'unknown' },
+    );
+    this.#thread.poison(error);
+    // The latches stay: nobody may see the bytes.
+    this.#control.gateLeave(this.#me);
+    this.#close();
+    return error;
+  }
+
+  /** Gives back what was acquired, unchanged. */
+  #end(): void {
+    const { store, residency, ring } = this.#host;
+    for (const { mode, frame } of this.#blobs) {
+      if (mode === 'read') this.#control.unpinShared(frame.index, this.#me);
+      else if (mode === 'create') residency.giveBack(frame.index);
+      else this.#control.unpinExclusive(frame.index, this.#me);
+    }
+    for (const { mode } of this.#blobs) if (mode === 'create') store.returnName();
+    ring.giveCredit();
+    this.#close();
+  }
+
+  #close(): void {
+    for (const { undo } of this.#blobs) if (undo !== undefined) this.#host.returnUndo(undo);
+    this.#thread.framesTaken -= this.#blobs.length;
+    this.#blobs = [];
+    this.#state = 'ended';
+    this.#host.ended(this);
+  }
+
+  /** Aborts what was not committed. */
+  [Symbol.dispose](): void {
+    this.abort();
+  }
+}

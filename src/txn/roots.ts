@@ -1,0 +1,63 @@
+/**
+ * Root blobs by owner.
+ *
+ * Owns:        nothing; assembly/pending.ts has the table.
+ * Invariants:  I3  a root is part of the cut whose seq it does not exceed.
+ * Threads:     any; set inside the gate.
+ *
+ * Owners from BULK_OWNER on are ranges of blobs that a bulk load has committed and that nobody has
+ * adopted yet: the first id is the owner's distance from it, the last one its root.
+ */
+import { WeirpoolError } from '../errors.ts';
+import { OK, ROOTS_MAX } from '../generated/layout.ts';
+import { PARK_MS, type PoolThread } from '../memory/thread.ts';
+import type { BlobId } from '../store/contract.ts';
+
+/** Owners below are indexes; owners from here on are bulk ranges. */
+export const BULK_OWNER: number = 2 ** 52;
+
+/** @throws {TypeError} not a number; {RangeError} not an owner. */
+export function checkOwner(owner: unknown): number {
+  if (typeof owner !== 'number') throw new TypeError(`An owner is a number, not ${typeof owner}`);
+  if (!Number.isSafeInteger(owner) || owner < 0 || owner >= BULK_OWNER) {
+    throw new RangeError(`An owner is a whole number from 0 to 2^52 - 1, not ${owner}`);
+  }
+  return owner;
+}
+
+export class Roots {
+  readonly #thread: PoolThread;
+
+  constructor(thread: PoolThread) {
+    this.#thread = thread;
+  }
+
+  /** Root blob of the owner, undefined if it has none. */
+  get(owner: number): BlobId | undefined {
+    const root = this.#thread.control.rootOf(checkOwner(owner));
+    return root === 0 ? undefined : root;
+  }
+
+  /** @throws {WeirpoolError} `STORE_FULL` when there are too many owners. */
+  assertSettable(owner: number, id: BlobId | 0): void {
+    checkOwner(owner);
+    if (typeof id !== 'number') throw new TypeError(`A root is a blob id, not ${typeof id}`);
+    if (!Number.isSafeInteger(id) || id < 0) throw new RangeError(`${id} is no blob id`);
+    this.assertRoom(owner);
+  }
+
+  assertRoom(owner: number): void {
+    if (this.#thread.control.rootRoom(owner) === OK) return;
+    throw new WeirpoolError('STORE_FULL', `A store has roots for at most ${ROOTS_MAX} owners.`, {
+      details: { owners: ROOTS_MAX },
+    });
+  }
+
+  /** Room was seen to before. */
+  set(roots: ReadonlyMap<number, BlobId>, seq: number): void {
+    const { control, me } = this.#thread;
+    for (const [owner, id] of roots) {
+      this.#thread.waitThrough(() => control.rootSet(owner, id, seq, me, PARK_MS));
+    }
+  }
+}

@@ -1,0 +1,316 @@
+/**
+ * Mini-transactions of one thread: beginning, waiting between two attempts, replaying.
+ *
+ * Owns:        the thread's one mini-transaction; what it waits for before the next attempt.
+ * Invariants:  D1   every wait here happens while the thread holds nothing;
+ *              the backlog of the log is bounded: above the bound a begin waits for a round.
+ * Threads:     one object for each thread.
+ */
+import { WeirpoolError } from '../errors.ts';
+import {
+  BUSY,
+  type ControlExports,
+  H_CHECKPOINTER,
+  H_DIRTY_COUNT,
+  H_DIRTY_TRIGGER,
+  H_GATE,
+  H_GATE_WAKE,
+  H_JOURNAL,
+  H_LOADER,
+  H_OPENED_AT,
+  H_ROUND_PHASE,
+  H_STAGING_FIRST,
+  H_STAGING_WAKE,
+  H_STATUS,
+  HELD,
+  NONE,
+  OK,
+  S_CREDIT,
+  STATUS_POISONED,
+} from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+import { askForRound, type LogServices } from '../memory/services.ts';
+import { PARK_MS, type PoolThread } from '../memory/thread.ts';
+import type { Residency } from '../pool/residency.ts';
+import { attachedThreads } from '../pool/stats.ts';
+import { RestartError, type Want } from '../pool/want.ts';
+import type { RoundRequests } from '../checkpoint/requests.ts';
+import type { MappedStore } from '../store/mapped-store.ts';
+import type { Durability, DurabilityLevel } from '../wal/durability.ts';
+import { checkDurability } from '../wal/durability.ts';
+import type { LogRecord } from '../wal/format.ts';
+import type { LogRing } from '../wal/ring.ts';
+import { Op } from './op.ts';
+import type { OpHost } from './op-host.ts';
+import { checkOwner, type Roots } from './roots.ts';
+
+/** Threads that a pool may have at most, for the share of frames that needs no counting. */
+const THREADS_MAX = 117;
+/** Pause while somebody else copies a frame, in ms. */
+const COPY_NAP_MS = 1;
+/** Buffers for undo images that are kept. */
+const UNDO_KEPT_MAX = 4;
+
+export interface ChangeOptions {
+  /** Whose record it is: its `replay` gets it after a crash. Default 0. */
+  readonly owner?: number;
+  /** Keep copies at the seal, so that an exception after it aborts instead of poisoning. */
+  readonly undo?: boolean;
+  /** Block until the change is so safe. Default `none`: see `durable`. */
+  readonly durability?: DurabilityLevel;
+}
+
+/** A callback that makes one change. It runs again from its beginning after each OP_RESTART. */
+export type Change<T> = (op: Op) => T;
+
+export interface TransactionParts {
+  readonly thread: PoolThread;
+  readonly store: MappedStore;
+  readonly residency: Residency;
+  readonly ring: LogRing;
+  readonly roots: Roots;
+  readonly durability: Durability;
+  readonly rounds: RoundRequests;
+  readonly debug: boolean;
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function';
+}
+
+export class Transactions implements OpHost {
+  readonly thread: PoolThread;
+  readonly store: MappedStore;
+  readonly residency: Residency;
+  readonly ring: LogRing;
+  readonly roots: Roots;
+  readonly debug: boolean;
+  readonly frameShareMin: number;
+  readonly #durability: Durability;
+  readonly #rounds: RoundRequests;
+  readonly #control: ControlExports;
+  readonly #memory: ThreadMemory;
+  #current: Op | undefined;
+  #want: Want | undefined;
+  /** How often in a row a frame was missing: so many are waited for. */
+  #framesMissed = 0;
+  #undoBuffers: Uint8Array[] = [];
+
+  constructor(parts: TransactionParts) {
+    this.thread = parts.thread;
+    this.store = parts.store;
+    this.residency = parts.residency;
+    this.ring = parts.ring;
+    this.roots = parts.roots;
+    this.debug = parts.debug;
+    this.#durability = parts.durability;
+    this.#rounds = parts.rounds;
+    this.#control = parts.thread.control;
+    this.#memory = parts.thread.memory;
+    this.frameShareMin = this.#share(THREADS_MAX);
+  }
+
+  get #services(): LogServices {
+    return this.thread.services as LogServices;
+  }
+
+  // --- beginning ---------------------------------------------------------------------------------
+
+  /** Begins a mini-transaction. Errors: see `BufferPool.begin`. */
+  begin(options: ChangeOptions = {}): Op {
+    return this.#begin(checkOwner(options.owner ?? 0), options.undo === true);
+  }
+
+  #begin(owner: number, undo: boolean, record?: LogRecord): Op {
+    if (this.#current !== undefined) {
+      throw new WeirpoolError(
+        'TX_NESTED',
+        'This thread has begun a mini-transaction. Commit or abort it first.',
+      );
+    }
+    this.thread.assertRunning();
+    const result = this.#control.opBegin(this.thread.me);
+    if (result === HELD) {
+      throw new WeirpoolError(
+        'LATCH_HELD',
+        'This thread holds a latch. Release the guards, then begin the mini-transaction.',
+      );
+    }
+    if (this.#want !== undefined) this.#awaitWanted();
+    // During replay the log is not written: nothing bounds it, and nothing has to.
+    if (result === BUSY && record === undefined) this.#awaitBacklog();
+    this.#current = new Op(this, owner, undo, record);
+    return this.#current;
+  }
+
+  ended(op: Op): void {
+    if (this.#current === op) this.#current = undefined;
+    this.residency.returnSpares();
+  }
+
+  /** Runs `change` until it went through. Errors: see `BufferPool.change`. */
+  change<T>(change: Change<T>, options: ChangeOptions = {}): T {
+    const { durability = 'none', undo = false } = options;
+    checkDurability(durability);
+    const owner = checkOwner(options.owner ?? 0);
+    const { result, op } = this.#attempt(change, () => this.#begin(owner, undo));
+    if (durability !== 'none' && op.seq > 0) this.#durability.durableSync(op.seq, durability);
+    return result;
+  }
+
+  /** The same for a record of the log: nothing is appended. */
+  replay(record: LogRecord, replay: Change<unknown>): void {
+    this.#attempt(replay, () => this.#begin(record.owner, false, record), record.payload);
+  }
+
+  #attempt<T>(
+    change: Change<T>,
+    begin: () => Op,
+    replayed?: Uint8Array,
+  ): { readonly result: T; readonly op: Op } {
+    const deadline = performance.now() + this.residency.frameWaitMs;
+    for (;;) {
+      const op = begin();
+      try {
+        const result = change(op);
+        if (isThenable(result)) {
+          throw new TypeError('A change is synchronous: its callback must not return a promise');
+        }
+        if (op.restarted && op.seq === 0) continue; // the callback has swallowed the error
+        this.#finish(op, replayed);
+        this.#framesMissed = 0;
+        return { result, op };
+      } catch (error) {
+        op.fail(error);
+        if (!(error instanceof RestartError) || !op.restarted) throw error;
+        if (performance.now() > deadline) throw error;
+      }
+    }
+  }
+
+  /** A callback that returns without a commit has decided to change nothing. */
+  #finish(op: Op, replayed: Uint8Array | undefined): void {
+    if (op.ended) return;
+    if (replayed !== undefined) op.commit(replayed);
+    else if (op.sealed) {
+      throw new TypeError('A change that has sealed its mini-transaction must commit or abort it');
+    } else op.abort();
+  }
+
+  // --- waiting, while nothing is held --------------------------------------------------------------
+
+  noteRestart(want: Want): void {
+    this.#want = want;
+    this.#control.noteOpRestart(this.thread.me);
+    if (want.kind === 'frame') this.#framesMissed++;
+  }
+
+  #awaitWanted(): void {
+    const want = this.#want as Want;
+    this.#want = undefined;
+    switch (want.kind) {
+      case 'latch':
+        this.residency.awaitLatch(want.id);
+        return;
+      case 'frame':
+        this.residency.reserveFrames(Math.min(this.#framesMissed, this.frameShare()));
+        return;
+      case 'credit':
+        this.ring.waitForCredit(want.bytes);
+        return;
+      case 'staging':
+        this.#awaitStaging();
+        return;
+      case 'ids':
+        this.store.extendLease();
+        return;
+      case 'round':
+        this.#rounds.waitSync(() => false);
+    }
+  }
+
+  #awaitStaging(): void {
+    const memory = this.#memory;
+    for (;;) {
+      const seen = memory.load(H_STAGING_WAKE);
+      if (this.#control.stagingFree() > 0 || memory.load(H_ROUND_PHASE) === 0) return;
+      if (this.#services.inline) return; // no round runs beside this thread
+      this.#control.park(H_STAGING_WAKE, seen, PARK_MS);
+      this.thread.lookAround();
+    }
+  }
+
+  #awaitBacklog(): void {
+    this.#rounds.waitSync(() => this.#control.opBegin(this.thread.me) === OK);
+  }
+
+  waitForGate(): void {
+    // The gate is closed for microseconds: whoever closes it waits for nobody but those inside.
+    this.#control.park(H_GATE, 1, PARK_MS);
+    this.thread.lookAround();
+  }
+
+  // --- what an op asks for -------------------------------------------------------------------------
+
+  #share(threads: number): number {
+    return Math.max(1, Math.floor(this.#memory.shared.frames / (2 * threads)));
+  }
+
+  frameShare(): number {
+    const services = [H_JOURNAL, H_CHECKPOINTER, H_LOADER];
+    const own = services.filter((word) => this.#memory.load(word) !== 0).length;
+    return this.#share(Math.max(1, attachedThreads(this.#memory) - own));
+  }
+
+  frameForOp(): number {
+    return this.residency.obtainFrame();
+  }
+
+  hasCredit(bytes: number): boolean {
+    const credit = this.#memory.load(this.thread.slotField(S_CREDIT));
+    if (credit >= bytes) return true;
+    if (credit > 0) this.ring.giveCredit();
+    return false;
+  }
+
+  preserve(frame: number): boolean {
+    const control = this.#control;
+    for (;;) {
+      this.#awaitCopied(frame);
+      const round = control.capturedBy(frame);
+      if (round === 0) return true;
+      const staging = control.stagingTake();
+      if (staging === NONE) return false;
+      if (control.beginCopy(frame, round) === OK) {
+        this.#memory.copy(this.#memory.load(H_STAGING_FIRST) + staging, frame);
+        control.endCopy(frame);
+        control.stagingReady(staging, frame, round);
+        return true;
+      }
+      control.stagingGive(staging);
+    }
+  }
+
+  /** The checkpointer may be copying this very frame: microseconds, unless it was scheduled away. */
+  #awaitCopied(frame: number): void {
+    while (this.#control.spinWhileCopied(frame) === 0) {
+      if (this.#memory.load(H_STATUS) === STATUS_POISONED) throw this.thread.stopped();
+      this.#control.park(H_GATE_WAKE, this.#memory.load(H_GATE_WAKE), COPY_NAP_MS);
+    }
+  }
+
+  noteDirty(frame: number): void {
+    const memory = this.#memory;
+    this.#control.stampDirty(frame, Date.now() - memory.loadU64(H_OPENED_AT));
+    const trigger = memory.load(H_DIRTY_TRIGGER);
+    if (trigger > 0 && memory.load(H_DIRTY_COUNT) === trigger) askForRound(memory);
+  }
+
+  undoBuffer(): Uint8Array {
+    return this.#undoBuffers.pop() ?? new Uint8Array(this.#memory.shared.blobBytes);
+  }
+
+  returnUndo(buffer: Uint8Array): void {
+    if (this.#undoBuffers.length < UNDO_KEPT_MAX) this.#undoBuffers.push(buffer);
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * The journal: writes what is published in the ring, syncs for all who wait, trims.
+ *
+ * Owns:        the log's writer; the consuming end of the ring; written and durable seq.
+ * Invariants:  W2D  the durable seq is published after the sync, and never before;
+ *              records are consumed in the order of their positions, so that an acknowledgement
+ *              follows physical order;
+ *              a failed write is tried again at the same offset, a failed sync poisons.
+ * Threads:     the journal worker; with `threads: 'inline'` whoever waits. Synchronous calls only:
+ *              the threads of libuv are shared with the application.
+ */
+import { WeirpoolError } from '../errors.ts';
+import {
+  type ControlExports,
+  H_LOG_CONSUMED,
+  H_LOG_DISK_BYTES,
+  H_LOG_DURABLE,
+  H_LOG_ERROR,
+  H_LOG_FAILING,
+  H_LOG_TRIGGER,
+  H_LOG_WAKE,
+  H_LOG_WRITTEN,
+  H_TRIM_SEQ,
+  H_WANT_DURABLE,
+  H_WANT_WRITTEN,
+} from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+import { clearError, putError } from '../memory/shared-error.ts';
+import type { PoolThread } from '../memory/thread.ts';
+import { asWeirpoolError } from '../store/mapped-store.ts';
+import type { LogRing } from './ring.ts';
+import type { LogWriter } from './segment-writer.ts';
+import { askForRound } from '../memory/services.ts';
+
+/** Records that one write takes: enough to fill the disk's queue, little enough to give room soon. */
+const GROUP_BYTES_MAX = 1024 * 1024;
+/** Pause after a write that failed, in ms. */
+const RETRY_MS = 20;
+
+export class Journal {
+  readonly #control: ControlExports;
+  readonly #memory: ThreadMemory;
+  readonly #thread: PoolThread;
+  readonly #ring: LogRing;
+  readonly #writer: LogWriter;
+  readonly #intervalMs: number;
+  #syncedAt = 0;
+  #retryAt = 0;
+  #trimmedTo = 0;
+
+  /** @param intervalMs  Everything is written and synced at least so often; 0: only on request. */
+  constructor(thread: PoolThread, ring: LogRing, writer: LogWriter, intervalMs: number) {
+    this.#thread = thread;
+    this.#control = thread.control;
+    this.#memory = thread.memory;
+    this.#ring = ring;
+    this.#writer = writer;
+    this.#intervalMs = intervalMs;
+    this.#publishDisk();
+  }
+
+  get writer(): LogWriter {
+    return this.#writer;
+  }
+
+  /** Whether somebody waits for what has not happened yet. */
+  get isAwaited(): boolean {
+    const memory = this.#memory;
+    return (
+      memory.loadU64(H_WANT_DURABLE) > this.#writer.durableSeq ||
+      memory.loadU64(H_WANT_WRITTEN) > this.#writer.writtenSeq
+    );
+  }
+
+  /** Writes, syncs and trims what is due. Whether anything was done. */
+  step(): boolean {
+    if (this.#writer.stopped) return false;
+    const now = performance.now();
+    if (now < this.#retryAt) return false;
+    try {
+      const wrote = this.#write();
+      const synced = this.#syncIfDue(now);
+      const trimmed = this.#trim();
+      this.#recovered();
+      return wrote || synced || trimmed;
+    } catch (error) {
+      this.#failed(asWeirpoolError(error), now);
+      return false;
+    }
+  }
+
+  /** Writes everything that is published. Whether there was any. */
+  #write(): boolean {
+    let wrote = false;
+    for (;;) {
+      const from = this.#writer.writtenSeq;
+      const to = this.#control.ringPublished(from, GROUP_BYTES_MAX);
+      if (to === from) return wrote;
+      try {
+        this.#writer.append(this.#ring.views(from, to), from);
+      } finally {
+        // Also what was written before a failure: it is not written a second time.
+        this.#publishWritten();
+      }
+      wrote = true;
+    }
+  }
+
+  #publishWritten(): void {
+    const memory = this.#memory;
+    const { writtenSeq, durableSeq } = this.#writer;
+    if (writtenSeq > memory.loadU64(H_LOG_CONSUMED)) this.#control.ringConsume(writtenSeq);
+    memory.storeU64(H_LOG_WRITTEN, writtenSeq);
+    // A rotation syncs.
+    memory.storeU64(H_LOG_DURABLE, durableSeq);
+    memory.bump(H_LOG_WAKE);
+    if (this.#control.backlog() >= this.#trigger()) askForRound(memory);
+  }
+
+  #trigger(): number {
+    return this.#memory.f64[H_LOG_TRIGGER / Float64Array.BYTES_PER_ELEMENT] as number;
+  }
+
+  #syncIfDue(now: number): boolean {
+    const { durableSeq, writtenSeq } = this.#writer;
+    if (durableSeq === writtenSeq) return false;
+    const wanted = this.#memory.loadU64(H_WANT_DURABLE) > durableSeq;
+    const lazily = this.#intervalMs > 0 && now - this.#syncedAt >= this.#intervalMs;
+    if (!wanted && !lazily) return false;
+    this.sync();
+    return true;
+  }
+
+  /** Syncs what was written and publishes it as durable. */
+  sync(): void {
+    this.#memory.storeU64(H_LOG_DURABLE, this.#writer.sync());
+    this.#syncedAt = performance.now();
+    this.#memory.bump(H_LOG_WAKE);
+  }
+
+  #trim(): boolean {
+    const upTo = this.#memory.loadU64(H_TRIM_SEQ);
+    const due = upTo > this.#trimmedTo && upTo <= this.#writer.durableSeq;
+    if (due) {
+      this.#writer.trim(upTo);
+      this.#trimmedTo = upTo;
+    }
+    // The spare is made when nobody waits: it takes a sync of a whole segment.
+    const spare = !this.isAwaited && !this.#writer.stats.sparePresent;
+    if (spare) this.#writer.prepareSpare();
+    if (due || spare) this.#publishDisk();
+    return due || spare;
+  }
+
+  #publishDisk(): void {
+    this.#memory.storeU64(H_LOG_DISK_BYTES, this.#writer.stats.bytesOnDisk);
+  }
+
+  #recovered(): void {
+    this.#retryAt = 0;
+    if (this.#memory.load(H_LOG_FAILING) === 0) return;
+    this.#memory.store(H_LOG_FAILING, 0);
+    clearError(this.#memory, H_LOG_ERROR);
+  }
+
+  #failed(error: WeirpoolError, now: number): void {
+    const memory = this.#memory;
+    this.#retryAt = now + RETRY_MS;
+    putError(memory, H_LOG_ERROR, error);
+    memory.store(H_LOG_FAILING, 1);
+    if (this.#writer.stopped) this.#thread.poison(error);
+    memory.bump(H_LOG_WAKE);
+  }
+
+  /**
+   * The last steps: everything that is published is written and, unless a sync has failed, synced.
+   * Errors are left to whoever opens the store next: what could not be written was never promised.
+   */
+  finish(): void {
+    try {
+      if (!this.#writer.stopped) {
+        this.#write();
+        this.sync();
+      }
+    } catch (error) {
+      this.#failed(asWeirpoolError(error), performance.now());
+    } finally {
+      this.#writer.abandon();
+    }
+  }
+}
