@@ -10,12 +10,19 @@ import {
   B_WAKE,
   DESC_B,
   DESC_SHIFT,
+  H_CREDIT_WAKE,
   H_DOORBELL,
   H_FRAME_WAKE,
+  H_GATE_WAKE,
+  H_JOURNAL_WAKE,
+  H_LOG_WAKE,
   H_POISON_BYTES,
   H_POISON_CODE,
   H_POISON_TEXT,
   H_PREFETCH_WAKE,
+  H_ROUND_ENDED,
+  H_ROUND_WAKE,
+  H_STAGING_WAKE,
   H_STATUS,
   POISON_TEXT_MAX,
   STATUS_CLOSING,
@@ -51,6 +58,20 @@ export function poison(memory: ThreadMemory, code: ErrorCode, message: string): 
   wakeAll(memory);
 }
 
+/** Every word that threads park on, beside those of frames. */
+const WAKE_WORDS: readonly number[] = [
+  H_FRAME_WAKE,
+  H_PREFETCH_WAKE,
+  H_DOORBELL,
+  H_CREDIT_WAKE,
+  H_JOURNAL_WAKE,
+  H_LOG_WAKE,
+  H_GATE_WAKE,
+  H_ROUND_WAKE,
+  H_ROUND_ENDED,
+  H_STAGING_WAKE,
+];
+
 /** Wakes every parked thread, so that it looks at the status. */
 export function wakeAll(memory: ThreadMemory): void {
   for (let frame = 0; frame < memory.shared.frames; frame++) {
@@ -58,7 +79,7 @@ export function wakeAll(memory: ThreadMemory): void {
     Atomics.add(memory.u32, words(wake), 1);
     memory.notify(wake);
   }
-  for (const wake of [H_FRAME_WAKE, H_PREFETCH_WAKE, H_DOORBELL]) {
+  for (const wake of WAKE_WORDS) {
     Atomics.add(memory.u32, words(wake), 1);
     memory.notify(wake);
   }

@@ -11,6 +11,8 @@ import { threadId } from 'node:worker_threads';
 import { type TaskIdentity, taskMayLive } from '../fs/proc.ts';
 import {
   BUSY,
+  H_CHECKPOINTER,
+  H_JOURNAL,
   H_OPENER,
   H_STATUS,
   OK,
@@ -120,16 +122,25 @@ export class Reaper {
     const { tid, startTime } = this.#task;
     if (control.beginReap(slot, seen, threadId, tid, startTime) === BUSY) return;
     const status = this.#memory.load(H_STATUS);
-    const wasOpener = slot !== this.#me && this.#memory.load(H_OPENER) === slot + 1;
-    if (wasOpener && (status === STATUS_OPEN || status === STATUS_CLOSING)) {
-      this.#poison('The thread that had opened the pool has died.');
-    }
+    const running = status === STATUS_OPEN || status === STATUS_CLOSING;
+    if (slot !== this.#me && running) this.#mourn(slot + 1);
     if (control.reapSlot(slot) === UNDECIDED) {
       this.#poison('A thread died while it held a lock of the pool.');
     } else {
       for (let frame = 0; frame < this.#memory.shared.frames; frame++) this.#reapFrame(slot, frame);
     }
     control.endReap(slot);
+  }
+
+  /** The pool does not outlive the threads that hold its store and its log. */
+  #mourn(owner: number): void {
+    if (this.#memory.load(H_OPENER) === owner) {
+      this.#poison('The thread that had opened the pool has died.');
+    } else if (this.#memory.load(H_JOURNAL) === owner) {
+      this.#poison('The journal worker has died.');
+    } else if (this.#memory.load(H_CHECKPOINTER) === owner) {
+      this.#poison('The checkpointer worker has died.');
+    }
   }
 
   #reapFrame(slot: number, frame: number): void {

@@ -20,6 +20,8 @@ export interface LogServices {
   journal(): void;
   /** Sees to it that a round runs that begins after this call. Its ticket. */
   round(): number;
+  /** For a thread that holds nothing: does what was asked for in passing, unless workers do it. */
+  settle(): void;
 }
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
@@ -57,5 +59,9 @@ export class WorkerServices implements LogServices {
     const ticket = drawTicket(this.#memory);
     this.#memory.bump(H_ROUND_WAKE);
     return ticket;
+  }
+
+  settle(): void {
+    // The workers look for themselves.
   }
 }

@@ -124,7 +124,7 @@ export class PoolThread {
     let result = step();
     while (result === SLICE) {
       if (this.memory.load(H_STATUS) === STATUS_POISONED) throw this.stopped();
-      this.#reapNowAndThen();
+      this.reapNowAndThen();
       result = step();
     }
     return result;
@@ -135,11 +135,12 @@ export class PoolThread {
    * often than parks last: a thread may be woken many times before it gets what it waits for.
    */
   lookAround(): void {
-    this.#reapNowAndThen();
+    this.reapNowAndThen();
     this.assertRunning();
   }
 
-  #reapNowAndThen(): void {
+  /** Reaps the dead, no more often than parks last. */
+  reapNowAndThen(): void {
     const now = performance.now();
     if (now - this.#lookedAroundAt < PARK_MS) return;
     this.#lookedAroundAt = now;

@@ -7,11 +7,13 @@
 import { WeirpoolError } from '../errors.ts';
 import { Checksummer } from '../memory/checksum.ts';
 import type { PoolMemory } from '../memory/pool-memory.ts';
+import { WorkerServices } from '../memory/services.ts';
 import { PoolThread } from '../memory/thread.ts';
 import { attachBackend } from '../store/attach-backend.ts';
 import type { BackendContext, BackendHandle } from '../store/contract.ts';
 import { MappedStore } from '../store/mapped-store.ts';
 import { PoolCore } from './core.ts';
+import type { LogShared } from './pool-log.ts';
 
 /** Room for the largest manifest record that a checksum is wanted for, beside a whole blob. */
 const RECORD_BYTES_MAX = 1024 * 1024;
@@ -26,6 +28,8 @@ export interface PoolHandle {
   readonly backendWords: SharedArrayBuffer;
   /** @internal */
   readonly frameWaitMs: number;
+  /** @internal Undefined for a pool without a log. */
+  readonly log: LogShared | undefined;
 }
 
 export function backendContext(
@@ -72,7 +76,9 @@ export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
     const context = backendContext(kernels, memory.blobBytes, handle.backendWords);
     const backend = await attachBackend(handle.backend, context);
     const store = new MappedStore(thread, backend, new Checksummer(kernels, memory.blobBytes));
-    return new PoolCore({ thread, store, frameWaitMs: handle.frameWaitMs });
+    if (handle.log !== undefined) thread.services = new WorkerServices(thread.memory);
+    const { frameWaitMs, log } = handle;
+    return new PoolCore({ thread, store, frameWaitMs, log });
   } catch (error) {
     thread.detach();
     throw error;

@@ -43,7 +43,8 @@ async function drain(core: PoolCore): Promise<ReadonlySet<number>> {
   const deadline = performance.now() + DRAIN_MS;
   for (;;) {
     const held = latchedFrames(core);
-    if (held.length === 0 || performance.now() > deadline) return new Set(held);
+    const inside = core.control.gateInside() !== 0;
+    if ((held.length === 0 && !inside) || performance.now() > deadline) return new Set(held);
     core.thread.reaper.reapVanished();
     await nap();
   }
@@ -129,7 +130,7 @@ function heldError(core: PoolCore, held: ReadonlySet<number>): WeirpoolError | u
 }
 
 /** Closes the opener's pool. The store is let go in every case; the first error is thrown. */
-export async function closeOpened({ core, loader, sweep }: OpenedPool): Promise<void> {
+export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Promise<void> {
   const { memory, store } = core;
   sweep?.stop();
   let failure: unknown;
@@ -139,16 +140,21 @@ export async function closeOpened({ core, loader, sweep }: OpenedPool): Promise<
     await endCommits(core);
     if (memory.load(H_STATUS) === STATUS_CLOSING) {
       const held = await drain(core);
-      writeDirty(core, held);
-      failure = heldError(core, held);
+      if (log === undefined) {
+        writeDirty(core, held);
+        failure = heldError(core, held);
+      } else {
+        failure = await log.lastRound();
+      }
     }
   } catch (error) {
     failure = error;
   }
+  await log?.stop();
   const clean = moveStatus(memory, STATUS_CLOSING, STATUS_CLOSED);
   wakeAll(memory);
   try {
-    await store.backend.close(clean);
+    await store.backend.close(clean && failure === undefined);
   } catch (error) {
     failure ??= error;
   } finally {

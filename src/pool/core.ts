@@ -9,6 +9,7 @@ import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { PoolThread } from '../memory/thread.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import type { GuardHost } from './guards.ts';
+import { type LogShared, PoolLog } from './pool-log.ts';
 import { Residency } from './residency.ts';
 
 /** Parts that `open` and `attach` put together. */
@@ -16,6 +17,8 @@ export interface PoolParts {
   readonly thread: PoolThread;
   readonly store: MappedStore;
   readonly frameWaitMs: number;
+  /** Undefined for a pool without a log. */
+  readonly log: LogShared | undefined;
 }
 
 export class PoolCore implements GuardHost {
@@ -25,17 +28,19 @@ export class PoolCore implements GuardHost {
   readonly memory: ThreadMemory;
   readonly thread: PoolThread;
   readonly store: MappedStore;
+  readonly log: PoolLog | undefined;
   attached: boolean;
   readonly #restartsAt: number;
   readonly #fallbacksAt: number;
 
-  constructor({ thread, store, frameWaitMs }: PoolParts) {
+  constructor({ thread, store, frameWaitMs, log }: PoolParts) {
     this.thread = thread;
     this.store = store;
     this.control = thread.control;
     this.me = thread.me;
     this.memory = thread.memory;
     this.residency = new Residency(thread, store, frameWaitMs);
+    this.log = log && new PoolLog(thread, store, this.residency, log);
     this.attached = true;
     this.#restartsAt = thread.slotField(S_RESTARTS) / BigUint64Array.BYTES_PER_ELEMENT;
     this.#fallbacksAt = thread.slotField(S_FALLBACKS) / BigUint64Array.BYTES_PER_ELEMENT;
@@ -51,6 +56,10 @@ export class PoolCore implements GuardHost {
 
   noteFallback(): void {
     this.#count(this.#fallbacksAt);
+  }
+
+  get logged(): boolean {
+    return this.log !== undefined;
   }
 
   stopped(): Error {

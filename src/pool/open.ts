@@ -4,6 +4,7 @@
  * Owns:        the order, and giving everything back when a step fails.
  * Threads:     the opener. It holds the store for the process until it closes.
  */
+import { resolve } from 'node:path';
 import {
   CONTROL_FENCED_WASM,
   CONTROL_WASM,
@@ -12,15 +13,19 @@ import {
 } from '../generated/assets.ts';
 import { H_OPENER, H_STATUS, STATUS_OPEN } from '../generated/layout.ts';
 import { Checksummer } from '../memory/checksum.ts';
-import { createPoolMemory } from '../memory/pool-memory.ts';
+import { createPoolMemory, type MemoryPlan } from '../memory/pool-memory.ts';
 import { PoolThread } from '../memory/thread.ts';
 import { compileModules, type WasmModules } from '../memory/wasm.ts';
 import { createBackend, type MemoryStoreSpec } from '../store/attach-backend.ts';
-import type { BackendContext, StoreBackend } from '../store/contract.ts';
+import type { WasmModule } from '../memory/webassembly.ts';
+import type { BackendContext, StoreBackend, StoreImage } from '../store/contract.ts';
 import { storedBlobBytes } from '../store/file-backend.ts';
 import { MappedStore } from '../store/mapped-store.ts';
 import { backendContext, type PoolHandle } from './attach.ts';
 import { PoolCore } from './core.ts';
+import { resolveLog } from './log-options.ts';
+import { LogService } from './log-service.ts';
+import { accessOf, type LogPlan, openLog, stagingFramesOf, wantsLog } from './open-log.ts';
 import {
   BLOB_BYTES_DEFAULT,
   type PoolOptions,
@@ -28,6 +33,7 @@ import {
   resolveBlobsMax,
   resolveOptions,
 } from './options.ts';
+import type { PoolLog } from './pool-log.ts';
 import { BackgroundSweep, LoaderService } from './services.ts';
 
 /** Words of shared memory that a backend may use, see BackendContext. */
@@ -55,7 +61,11 @@ async function makeBackend(
 ): Promise<StoreBackend> {
   const { store } = options;
   if (typeof store === 'function') return store(context);
-  if (store === 'file') return createBackend({ kind: 'file', directory }, context);
+  if (store === 'file') {
+    const { fileSystem } = options;
+    const spec = { kind: 'file', directory } as const;
+    return createBackend(fileSystem === undefined ? spec : { ...spec, fileSystem }, context);
+  }
   if (store === 'memory') return createBackend(memorySpec(options, context), context);
   return createBackend({ kind: 'module', ...store }, context);
 }
@@ -67,11 +77,12 @@ function memorySpec({ blobsMax }: ResolvedOptions, { blobBytes }: BackendContext
 }
 
 /** The size that was asked for, else the one of the store that is there. */
-function resolveBlobBytes(directory: string, { blobBytes, store }: ResolvedOptions): number {
+function resolveBlobBytes(directory: string, options: ResolvedOptions): number {
+  const { blobBytes, store, fileSystem } = options;
   if (blobBytes !== undefined) return blobBytes;
   if (store !== 'file') return BLOB_BYTES_DEFAULT;
   const checksummer = new Checksummer(modules().kernels, MANIFEST_HEADER_BYTES_MAX);
-  return storedBlobBytes(directory, checksummer) ?? BLOB_BYTES_DEFAULT;
+  return storedBlobBytes(directory, checksummer, fileSystem) ?? BLOB_BYTES_DEFAULT;
 }
 
 /** What the opener has beyond what every thread has. */
@@ -80,6 +91,46 @@ export interface OpenedPool {
   readonly handle: PoolHandle;
   readonly loader: LoaderService | undefined;
   readonly sweep: BackgroundSweep | undefined;
+  /** Undefined for a pool without a log. */
+  readonly log: LogService | undefined;
+}
+
+function planLog(
+  directory: string,
+  options: ResolvedOptions,
+  image: StoreImage,
+  kernels: WasmModule,
+): LogPlan | undefined {
+  if (options.store === 'memory') return undefined;
+  const access = accessOf(resolve(directory), options.fileSystem);
+  // A store that is no directory has no log unless it is asked for one.
+  if (options.log === undefined && options.store !== 'file') return undefined;
+  if (!wantsLog(options.log, image, access)) return undefined;
+  const settings = resolveLog(options.logGiven, options.frames);
+  return { settings, access, image, kernels, owners: options.owners };
+}
+
+function ringOf(plan: LogPlan | undefined, frames: number): Pick<MemoryPlan, 'log'> {
+  if (plan === undefined) return {};
+  const { ringBytes } = plan.settings;
+  return { log: { ringBytes, stagingFrames: stagingFramesOf(frames) } };
+}
+
+/** Replays, then starts journal and checkpointer. */
+function startLog(
+  core: PoolCore,
+  log: PoolLog,
+  plan: LogPlan,
+  handle: PoolHandle,
+  inline: boolean,
+): LogService {
+  try {
+    const opened = openLog(core, log, plan, inline);
+    return new LogService(core, handle, opened, plan.settings.checkpoint, SERVICE_SOURCE);
+  } catch (error) {
+    core.detach();
+    throw error;
+  }
 }
 
 /** Opens the store at `directory`. Errors: see `BufferPool.open`. */
@@ -95,29 +146,33 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
   const backend = await makeBackend(directory, options, context);
   try {
     const image = await backend.open();
-    const { frames, shards } = options;
+    const { frames, shards, frameWaitMs } = options;
+    const inline = options.threads === 'inline';
+    const plan = planLog(directory, options, image, wasm.kernels);
     const blobsMax = resolveBlobsMax(options.blobsMax, image.blobs.length);
     const slotsMin = image.blobs.reduce((end, { slot }) => Math.max(end, slot + 1), 0);
-    const plan = { frames, blobBytes, shards, blobsMax, slotsMin };
-    const memory = createPoolMemory(plan, wasm);
+    const sizes = { frames, blobBytes, shards, blobsMax, slotsMin };
+    const memory = createPoolMemory({ ...sizes, ...ringOf(plan, frames) }, wasm);
     const thread = new PoolThread(memory);
     const store = new MappedStore(thread, backend, new Checksummer(wasm.kernels, blobBytes));
     store.load(image);
-    const core = new PoolCore({ thread, store, frameWaitMs: options.frameWaitMs });
+    const log = plan?.settings;
+    const core = new PoolCore({ thread, store, frameWaitMs, log });
     thread.memory.store(H_OPENER, thread.me + 1);
     thread.memory.store(H_STATUS, STATUS_OPEN);
-    const inline = options.threads === 'inline';
     const handle: PoolHandle = {
       memory,
       backend: inline ? undefined : backend.handle(),
       backendWords,
-      frameWaitMs: options.frameWaitMs,
+      frameWaitMs,
+      log: log && { durability: log.durability, debug: log.debug },
     };
     return {
       core,
       handle,
       loader: inline ? undefined : new LoaderService(core, handle, SERVICE_SOURCE),
       sweep: options.sweep && new BackgroundSweep(core, options.sweep),
+      log: core.log && plan && startLog(core, core.log, plan, handle, inline),
     };
   } catch (error) {
     await backend.close();

@@ -2,7 +2,12 @@
  * Options of a pool: defaults, bounds, and the refusal of everything else before anything happens.
  */
 import { FRAMES_MAX, SHARDS_MAX } from '../generated/layout.ts';
+import type { FileSystem } from '../fs/file-system.ts';
+import type { Owners } from '../recovery/replay.ts';
 import type { StoreBackend } from '../store/contract.ts';
+import type { DurabilityLevel } from '../wal/durability.ts';
+import { integerBetween } from './integer-between.ts';
+import { type CheckpointOptions, type LogGiven, type LogOptions, resolveLog } from './log-options.ts';
 
 export const BLOB_BYTES_DEFAULT: number = 512 * 1024;
 export const BLOB_BYTES_MIN: number = 4 * 1024;
@@ -52,6 +57,21 @@ export interface PoolOptions {
    * asks for it, and the pool cannot be attached elsewhere. Default `workers`.
    */
   readonly threads?: 'workers' | 'inline';
+  /**
+   * The write-ahead log: with it every change is a mini-transaction (`change`) and survives a crash.
+   * Default: whether the store in the directory has one already; `true` begins one.
+   */
+  readonly log?: boolean | LogOptions;
+  /** What `durable` waits for unless told otherwise. Default `written`. */
+  readonly durability?: DurabilityLevel;
+  /** When rounds write dirty blobs to the store by themselves. */
+  readonly checkpoint?: CheckpointOptions;
+  /** Whose records the log holds, and how they are done again after a crash. */
+  readonly owners?: Owners;
+  /** Prove by checksums that no blob is changed before the seal of its mini-transaction. Slow. */
+  readonly debug?: boolean;
+  /** Every file call; for simulated disks, with `threads: 'inline'`. */
+  readonly fileSystem?: FileSystem;
 }
 
 /** A backend that lives in the opener alone: for simulated stores, with `threads: 'inline'`. */
@@ -68,15 +88,11 @@ export interface ResolvedOptions {
   readonly frameWaitMs: number;
   readonly sweep: Required<SweepOptions> | undefined;
   readonly threads: 'workers' | 'inline';
-}
-
-export function integerBetween(name: string, value: unknown, min: number, max: number): number {
-  if (typeof value !== 'number')
-    throw new TypeError(`${name} must be a number, not ${typeof value}`);
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
-  }
-  return value;
+  /** Undefined: as the store has it. */
+  readonly log: boolean | undefined;
+  readonly logGiven: LogGiven;
+  readonly owners: Owners;
+  readonly fileSystem: FileSystem | undefined;
 }
 
 /** A blob size that is allowed, or an error that says what is. */
@@ -123,6 +139,20 @@ export function resolveOptions(options: PoolOptions): ResolvedOptions {
     throw new TypeError("threads must be 'workers' or 'inline'");
   }
   checkStore(store);
+  const { log, owners = {}, fileSystem } = options;
+  if (log !== undefined && log !== false && store === 'memory') {
+    throw new TypeError('A store in memory has no log: nothing of it survives anyway');
+  }
+  if (fileSystem !== undefined && threads !== 'inline') {
+    throw new TypeError("A simulated file system lives in one thread: use threads: 'inline'");
+  }
+  const logGiven = {
+    log: log === undefined || typeof log === 'boolean' ? {} : log,
+    durability: options.durability,
+    checkpoint: options.checkpoint ?? {},
+    debug: options.debug === true,
+  };
+  resolveLog(logGiven, frames);
   if (typeof store === 'function' && threads !== 'inline') {
     throw new TypeError("A store given as a function lives in one thread: use threads: 'inline'");
   }
@@ -136,6 +166,10 @@ export function resolveOptions(options: PoolOptions): ResolvedOptions {
     frameWaitMs: integerBetween('frameWaitMs', frameWaitMs, 0, TIME_MS_MAX),
     sweep: sweep === undefined ? undefined : resolveSweep(sweep, frames),
     threads,
+    log: log === undefined ? undefined : log !== false,
+    logGiven,
+    owners,
+    fileSystem,
   };
 }
 

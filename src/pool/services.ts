@@ -19,6 +19,7 @@ import { waitAsync } from '../memory/wait-async.ts';
 import { offWorkerEnded, onWorkerEnded, type WorkerEnded } from '../memory/worker-watch.ts';
 import type { PoolHandle } from './attach.ts';
 import type { PoolCore } from './core.ts';
+import type { ServiceData } from './log-service.ts';
 import type { SweepOptions } from './options.ts';
 
 /** Reaps the workers that this thread started, as soon as their `exit` event comes. */
@@ -81,7 +82,7 @@ export class LoaderService {
     try {
       worker = new Worker(this.#source, {
         eval: true,
-        workerData: { handle: this.#handle },
+        workerData: { role: 'loader', handle: this.#handle } satisfies ServiceData,
         name: 'weirpool loader',
       });
     } catch {

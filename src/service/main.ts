@@ -1,52 +1,20 @@
 /**
- * Entry of the internal worker: the loader thread.
+ * Entry of the internal workers: loader, journal, checkpointer.
  *
- * Owns:        the consuming end of the prefetch ring, while it lives.
- * Invariants:  a load is completed by synchronous reads on this thread; nothing here waits for an
- *              event loop, so a thread may park for a blob that this one loads.
- * Threads:     one for each pool, started at the first prefetch.
+ * Owns:        the choice of the role.
+ * Threads:     one worker for each role and pool.
  *
  * The build bundles this file into one text, so that it starts from source, from the package and
  * from a bundle alike (scripts/build-assets.ts).
  */
 import { workerData } from 'node:worker_threads';
-import { H_LOADER, H_STATUS, OK, STATUS_OPEN } from '../generated/layout.ts';
-import { PARK_MS } from '../memory/thread.ts';
-import { attachCore, type PoolHandle } from '../pool/attach.ts';
-import type { PoolCore } from '../pool/core.ts';
+import type { ServiceData } from '../pool/log-service.ts';
+import { runCheckpointer } from './checkpointer.ts';
+import { runJournal } from './journal.ts';
+import { runLoader } from './loader.ts';
 
-function loadOne({ control, memory, me, residency, thread }: PoolCore): void {
-  const id = memory.f64[thread.outIndex] as number;
-  try {
-    control.unpin(residency.pin(id, false), me);
-  } catch {
-    // A prefetch is a hint: whoever pins the blob gets the error.
-  }
-}
+const data = workerData as ServiceData;
 
-function serve(core: PoolCore): void {
-  const { control, memory, me, thread } = core;
-  while (memory.load(H_STATUS) === STATUS_OPEN) {
-    const seen = control.prefetchWake();
-    while (memory.load(H_STATUS) === STATUS_OPEN && control.prefetchPeek(me) === OK) {
-      loadOne(core);
-      control.prefetchDone();
-    }
-    control.prefetchWait(seen, PARK_MS);
-    if (memory.load(H_STATUS) === STATUS_OPEN) thread.reaper.reapVanished();
-  }
-}
-
-async function main(handle: PoolHandle): Promise<void> {
-  const core = await attachCore({ ...handle, frameWaitMs: 0 });
-  core.memory.store(H_LOADER, core.me + 1);
-  try {
-    serve(core);
-  } finally {
-    core.memory.store(H_LOADER, 0);
-    await core.store.backend.close();
-    core.detach();
-  }
-}
-
-void main((workerData as { handle: PoolHandle }).handle);
+if (data.role === 'journal') void runJournal(data);
+else if (data.role === 'checkpointer') void runCheckpointer(data);
+else void runLoader(data);

@@ -154,6 +154,7 @@ export class Transactions implements OpHost {
     checkDurability(durability);
     const owner = checkOwner(options.owner ?? 0);
     const { result, op } = this.#attempt(change, () => this.#begin(owner, undo));
+    this.#services.settle();
     if (durability !== 'none' && op.seq > 0) this.#durability.durableSync(op.seq, durability);
     return result;
   }

@@ -1,0 +1,70 @@
+/**
+ * Journal and checkpointer as steps of the thread that waits for them.
+ *
+ * Owns:        this thread's journal and checkpointer.
+ * Threads:     the opener's, with `threads: 'inline'`: simulated file systems and model tests need
+ *              that, and so does replay, before there are workers.
+ */
+import { H_LOG_FAILING, H_LOG_WAKE } from '../generated/layout.ts';
+import { drawTicket, type LogServices } from '../memory/services.ts';
+import type { PoolThread } from '../memory/thread.ts';
+import type { MappedStore } from '../store/mapped-store.ts';
+import type { Journal } from '../wal/journal.ts';
+import { Checkpointer, type RoundTriggers } from './checkpointer.ts';
+
+/** Pause before a write that failed is tried again, in ms. */
+const FAILING_NAP_MS = 5;
+
+export class InlineServices implements LogServices {
+  readonly inline = true;
+  readonly checkpointer: Checkpointer;
+  readonly #thread: PoolThread;
+  readonly #journal: () => Journal;
+  #running = false;
+
+  /** @param journal  Made when it is first needed: replay opens the log late. */
+  constructor(
+    thread: PoolThread,
+    store: MappedStore,
+    journal: () => Journal,
+    triggers: RoundTriggers,
+  ) {
+    this.#thread = thread;
+    this.#journal = journal;
+    this.checkpointer = new Checkpointer({ thread, store, services: this }, triggers);
+  }
+
+  journal(): void {
+    const { memory, control } = this.#thread;
+    const done = this.#journal().step();
+    if (!done && memory.load(H_LOG_FAILING) !== 0) {
+      control.park(H_LOG_WAKE, memory.load(H_LOG_WAKE), FAILING_NAP_MS);
+    }
+  }
+
+  round(): number {
+    const ticket = drawTicket(this.#thread.memory);
+    this.#run();
+    return ticket;
+  }
+
+  settle(): void {
+    if (this.checkpointer.isAwaited || this.checkpointer.isDue) this.#run();
+  }
+
+  #run(): void {
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      this.#journal();
+      this.checkpointer.runSync();
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /** The last steps of a close. */
+  finish(): void {
+    this.#journal().finish();
+  }
+}

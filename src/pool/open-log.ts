@@ -1,0 +1,139 @@
+/**
+ * Opening a pool's log: replay what is above the cut, then begin a segment of its own.
+ *
+ * Owns:        the order of these steps, in the opener.
+ * Threads:     the opener.
+ */
+import { InlineServices } from '../checkpoint/inline.ts';
+import { WeirpoolError } from '../errors.ts';
+import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
+import { DirectorySync } from '../fs/files.ts';
+import {
+  H_DIRTY_TRIGGER,
+  H_LOG_BOUND,
+  H_LOG_TRIGGER,
+  H_OPENED_AT,
+  H_RECORD_SEED,
+} from '../generated/layout.ts';
+import type { WasmModule } from '../memory/webassembly.ts';
+import { Recovery, type Owners } from '../recovery/replay.ts';
+import type { StoreImage } from '../store/contract.ts';
+import type { DirectoryAccess } from '../store/manifest-files.ts';
+import { LogSums } from '../wal/format.ts';
+import { Journal } from '../wal/journal.ts';
+import type { LogRing } from '../wal/ring.ts';
+import { listLogFiles } from '../wal/segment-files.ts';
+import { type LogParts, LogWriter, type LogWriterState } from '../wal/segment-writer.ts';
+import type { PoolCore } from './core.ts';
+import type { LogSettings } from './log-options.ts';
+import type { PoolLog } from './pool-log.ts';
+
+const F64 = Float64Array.BYTES_PER_ELEMENT;
+const STAGING_MIN = 4;
+const STAGING_MAX = 64;
+/** A staging frame for so many frames. */
+const FRAMES_PER_STAGING = 8;
+/** A round is asked for at this share of the bound. */
+const TRIGGER_SHARE = 0.5;
+
+/** What the journal worker needs to open the log where the opener has left it. */
+export interface JournalHandle {
+  readonly directory: string;
+  readonly storeId: bigint;
+  readonly epoch: number;
+  readonly segmentBytes: number;
+  readonly recordBytesMax: number;
+  readonly intervalMs: number;
+  readonly state: LogWriterState;
+}
+
+/** Frames in which rounds keep images. */
+export function stagingFramesOf(frames: number): number {
+  const wanted = Math.ceil(frames / FRAMES_PER_STAGING);
+  return Math.max(STAGING_MIN, Math.min(STAGING_MAX, wanted));
+}
+
+export function accessOf(directory: string, fs: FileSystem = nodeFileSystem): DirectoryAccess {
+  return { fs, directory, directorySync: new DirectorySync(fs) };
+}
+
+/**
+ * Whether the store in the directory is to be opened with a log.
+ *
+ * @throws {WeirpoolError} `LOGGED_POOL`: it has one, and was to be opened without.
+ */
+export function wantsLog(
+  log: boolean | undefined,
+  image: StoreImage,
+  access: DirectoryAccess,
+): boolean {
+  const has = image.checkpointSeq > 0 || listLogFiles(access).segments.length > 0;
+  if (has && log === false) {
+    throw new WeirpoolError(
+      'LOGGED_POOL',
+      `The store in ${access.directory} has a log, and records in it may be in no blob yet: open ` +
+        'it without `log: false`.',
+    );
+  }
+  return log ?? has;
+}
+
+/** Everything that the opener knows about the log. */
+export interface LogPlan {
+  readonly settings: LogSettings;
+  readonly access: DirectoryAccess;
+  readonly image: StoreImage;
+  readonly kernels: WasmModule;
+  readonly owners: Owners;
+}
+
+export interface OpenedLog {
+  /** For the journal worker; undefined when everything runs inline. */
+  readonly handle: JournalHandle | undefined;
+  readonly services: InlineServices;
+}
+
+function publishSettings({ memory }: PoolCore, plan: LogPlan, sums: LogSums): void {
+  const { bytesMax, checkpoint } = plan.settings;
+  memory.f64[H_RECORD_SEED / F64] = sums.seed(plan.image.storeId, plan.image.epoch);
+  memory.f64[H_LOG_BOUND / F64] = bytesMax;
+  memory.f64[H_LOG_TRIGGER / F64] = Math.floor(bytesMax * TRIGGER_SHARE);
+  memory.store(H_DIRTY_TRIGGER, checkpoint.dirtyFrames);
+  memory.storeU64(H_OPENED_AT, Date.now());
+}
+
+/** Replays, and opens the log for writing. */
+export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boolean): OpenedLog {
+  const { settings, access, image, kernels, owners } = plan;
+  const { thread, store } = core;
+  const sums = new LogSums(kernels);
+  publishSettings(core, plan, sums);
+  log.roots.set(image.roots, 0);
+  const { storeId, epoch, checkpointSeq } = image;
+  const { segmentBytes, recordBytesMax, intervalMs } = settings;
+  const writerParts: LogParts = { access, sums, storeId, epoch, segmentBytes, recordBytesMax };
+  const source = { access, sums, storeId, checkpointSeq };
+  const recovery = new Recovery({ thread, source, writerParts, owners });
+  let journal: Journal | undefined;
+  const theJournal = (): Journal => {
+    journal ??= new Journal(thread, log.ring, recovery.writer(), intervalMs);
+    return journal;
+  };
+  const services = new InlineServices(thread, store, theJournal, settings.checkpoint);
+  thread.services = services;
+  recovery.replayAll(log.transactions);
+  const writer = recovery.finish();
+  theJournal();
+  if (inline) return { handle: undefined, services };
+  const common = { directory: access.directory, storeId, epoch, segmentBytes, recordBytesMax };
+  return { handle: { ...common, intervalMs, state: writer.handOver() }, services };
+}
+
+/** The journal in its worker, where the opener has left it. */
+export function adoptJournal(core: PoolCore, ring: LogRing, handle: JournalHandle): Journal {
+  const sums = new LogSums(core.memory.shared.modules.kernels);
+  const { directory, storeId, epoch, segmentBytes, recordBytesMax, intervalMs, state } = handle;
+  const access = accessOf(directory);
+  const parts = { access, sums, storeId, epoch, segmentBytes, recordBytesMax };
+  return new Journal(core.thread, ring, LogWriter.adopt(parts, state), intervalMs);
+}
