@@ -128,7 +128,7 @@ function captureAt(index: u32): usize {
  */
 export function captureAll(round: f64): u32 {
   const frames = load<u32>(H_FRAMES);
-  const mark = (<u64>round << CAPTURE_SHIFT) | CAPTURE_HELD;
+  const mark = ((<u64>round) << CAPTURE_SHIFT) | CAPTURE_HELD;
   let taken: u32 = 0;
   for (let frame: u32 = 0; frame < frames; frame++) {
     const b = descB(frame);

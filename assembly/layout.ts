@@ -467,6 +467,7 @@ if (H_OPENED_AT + 8 > LOCKS) ERROR('the header reaches into the locks');
 if (H_POISON_TEXT + POISON_TEXT_MAX > H_RING) ERROR('the poison reaches into the log');
 if (SLOTS_MAX + 1 > <u32>(OWNER_MASK >> OWNER_SHIFT)) ERROR('the owner field is too narrow');
 if (H_QUEUES + QUEUE_MAIN * QUEUE_BYTES > H_MAP_VERSION) ERROR('the queues reach into the mapping');
-if (S_OP_RESTARTS + 8 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE) ERROR('a thread slot is too small');
+if (S_OP_RESTARTS + 8 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE)
+  ERROR('a thread slot is too small');
 if (B_DIRTY_AT + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
 if ((SLOT_BITS & 7) != 0 || (HOLDS & 7) != 0 || (GHOSTS & 7) != 0) ERROR('a region is not aligned');

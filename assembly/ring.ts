@@ -149,7 +149,7 @@ export function ringPublished(from: f64, bytesMax: u32): f64 {
   const tail = atomic.load<u64>(H_LOG_TAIL);
   while (position < tail && position - start < bytesMax) {
     const bytes = atomic.load<u32>(at(position + R_LENGTH));
-    if (bytes == 0 || position - start + bytes > bytesMax && position > start) break;
+    if (bytes == 0 || (position - start + bytes > bytesMax && position > start)) break;
     position += bytes;
   }
   return <f64>position;

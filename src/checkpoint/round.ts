@@ -16,7 +16,7 @@
  * Threads:     the checkpointer; rounds exclude each other. `runRound` writes one image after the
  *              other and never yields; `runRoundAsync` keeps several writes in flight.
  */
-import { WeirpoolError } from '../errors.ts';
+import type { WeirpoolError } from '../errors.ts';
 import {
   BUSY,
   type ControlExports,
@@ -278,7 +278,9 @@ export class Round {
     while (this.#mapped.length < capture.frames && this.#failure === undefined) {
       const staging = inFlight.size < WRITES_IN_FLIGHT ? this.nextImage(capture) : NONE;
       if (staging !== NONE) {
-        const write: Promise<void> = this.#writeAsync(staging).finally(() => inFlight.delete(write));
+        const write: Promise<void> = this.#writeAsync(staging).finally(() =>
+          inFlight.delete(write),
+        );
         inFlight.add(write);
       } else if (inFlight.size > 0) {
         await Promise.race(inFlight);

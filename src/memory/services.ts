@@ -5,12 +5,7 @@
  * Threads:     any. With `threads: 'inline'`, and while a store is being opened, there are no
  *              workers: whoever waits takes the steps itself.
  */
-import {
-  H_JOURNAL_WAKE,
-  H_ROUND_DONE,
-  H_ROUND_WAKE,
-  H_ROUND_WANTED,
-} from '../generated/layout.ts';
+import { H_JOURNAL_WAKE, H_ROUND_DONE, H_ROUND_WAKE, H_ROUND_WANTED } from '../generated/layout.ts';
 import type { ThreadMemory } from './pool-memory.ts';
 
 export interface LogServices {

@@ -16,7 +16,7 @@ import {
   H_RECORD_SEED,
 } from '../generated/layout.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
-import { Recovery, type Owners } from '../recovery/replay.ts';
+import { type Owners, Recovery } from '../recovery/replay.ts';
 import type { StoreImage } from '../store/contract.ts';
 import type { DirectoryAccess } from '../store/manifest-files.ts';
 import { LogSums } from '../wal/format.ts';

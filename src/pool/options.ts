@@ -1,13 +1,18 @@
 /**
  * Options of a pool: defaults, bounds, and the refusal of everything else before anything happens.
  */
-import { FRAMES_MAX, SHARDS_MAX } from '../generated/layout.ts';
 import type { FileSystem } from '../fs/file-system.ts';
+import { FRAMES_MAX, SHARDS_MAX } from '../generated/layout.ts';
 import type { Owners } from '../recovery/replay.ts';
 import type { StoreBackend } from '../store/contract.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { integerBetween } from './integer-between.ts';
-import { type CheckpointOptions, type LogGiven, type LogOptions, resolveLog } from './log-options.ts';
+import {
+  type CheckpointOptions,
+  type LogGiven,
+  type LogOptions,
+  resolveLog,
+} from './log-options.ts';
 
 export const BLOB_BYTES_DEFAULT: number = 512 * 1024;
 export const BLOB_BYTES_MIN: number = 4 * 1024;

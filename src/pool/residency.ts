@@ -102,7 +102,7 @@ export class Residency {
   #pinInTable(id: BlobId, counted: boolean, shared: boolean): number {
     const control = this.#control;
     for (;;) {
-      const there = this.#find(id);
+      const there = this.frameOf(id);
       if (there === MISS) return MISS;
       const frame = control.pinThere(there, id, this.#me, counted ? 1 : 0);
       if (frame >= 0) return frame;
@@ -112,7 +112,8 @@ export class Residency {
     }
   }
 
-  #find(id: BlobId): number {
+  /** The blob's frame, in whatever state, or MISS: the page table's last word. */
+  frameOf(id: BlobId): number {
     return this.#thread.wait(() => this.#control.findLocked(id, this.#me, PARK_MS));
   }
 
@@ -225,7 +226,8 @@ export class Residency {
         if (frame !== NONE) return frame;
         left = deadline - performance.now();
         this.#thread.services?.round();
-        if (left > 0 && this.#thread.services?.inline !== true) control.waitForFrame(this.#me, seen, Math.min(PARK_MS, Math.ceil(left)));
+        if (left > 0 && this.#thread.services?.inline !== true)
+          control.waitForFrame(this.#me, seen, Math.min(PARK_MS, Math.ceil(left)));
       } finally {
         control.leaveFrameQueue(this.#me);
       }
@@ -259,7 +261,7 @@ export class Residency {
 
   /** Evicts the blob if the one rule lets it go; false also when it is not cached. */
   evict(id: BlobId): boolean {
-    const frame = this.#find(id);
+    const frame = this.frameOf(id);
     return frame !== MISS && this.evictFrom(frame, id);
   }
 

@@ -129,13 +129,7 @@ export class Recovery {
     const { memory } = this.#thread;
     const start = writer.writtenSeq;
     const backlog = writer.recordBytesAbove(this.#parts.source.checkpointSeq);
-    for (const word of [
-      H_LOG_TAIL,
-      H_LOG_TAKEN,
-      H_LOG_CONSUMED,
-      H_LOG_WRITTEN,
-      H_LOG_DURABLE,
-    ]) {
+    for (const word of [H_LOG_TAIL, H_LOG_TAKEN, H_LOG_CONSUMED, H_LOG_WRITTEN, H_LOG_DURABLE]) {
       memory.storeU64(word, start);
     }
     memory.storeU64(H_LOG_BASE, start - backlog);

@@ -17,10 +17,10 @@ import {
 import { PARK_MS } from '../memory/thread.ts';
 import { attachCore } from '../pool/attach.ts';
 import type { PoolCore } from '../pool/core.ts';
+import type { ServiceData } from '../pool/log-service.ts';
 import type { JournalHandle } from '../pool/open-log.ts';
 import { adoptJournal } from '../pool/open-log.ts';
 import type { PoolLog } from '../pool/pool-log.ts';
-import type { ServiceData } from '../pool/log-service.ts';
 import type { Journal } from '../wal/journal.ts';
 
 /** Pause when what somebody waits for is not published yet, in ms. */

@@ -6,6 +6,7 @@
  *              the backlog of the log is bounded: above the bound a begin waits for a round.
  * Threads:     one object for each thread.
  */
+import type { RoundRequests } from '../checkpoint/requests.ts';
 import { WeirpoolError } from '../errors.ts';
 import {
   BUSY,
@@ -34,7 +35,6 @@ import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import type { Residency } from '../pool/residency.ts';
 import { attachedThreads } from '../pool/stats.ts';
 import { RestartError, type Want } from '../pool/want.ts';
-import type { RoundRequests } from '../checkpoint/requests.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import type { Durability, DurabilityLevel } from '../wal/durability.ts';
 import { checkDurability } from '../wal/durability.ts';

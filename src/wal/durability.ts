@@ -20,10 +20,10 @@ import {
   S_LAST_SEQ,
   STATUS_POISONED,
 } from '../generated/layout.ts';
+import type { LogServices } from '../memory/services.ts';
 import { getError } from '../memory/shared-error.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { waitAsync } from '../memory/wait-async.ts';
-import type { LogServices } from '../memory/services.ts';
 
 /**
  * How safe a commit is: `none` in memory, `written` in the operating system (survives the end of
@@ -163,8 +163,7 @@ export class Durability {
         if (this.#waiters.length === 0) return;
         this.#services().journal();
         const wait = waitAsync(memory.i32, index, seen, PARK_MS);
-        if (wait.async) await wait.value;
-        else await null;
+        await wait.value;
       }
     } finally {
       this.#waiting = false;

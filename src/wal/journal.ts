@@ -9,7 +9,7 @@
  * Threads:     the journal worker; with `threads: 'inline'` whoever waits. Synchronous calls only:
  *              the threads of libuv are shared with the application.
  */
-import { WeirpoolError } from '../errors.ts';
+import type { WeirpoolError } from '../errors.ts';
 import {
   type ControlExports,
   H_LOG_CONSUMED,
@@ -25,12 +25,12 @@ import {
   H_WANT_WRITTEN,
 } from '../generated/layout.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
+import { askForRound } from '../memory/services.ts';
 import { clearError, putError } from '../memory/shared-error.ts';
 import type { PoolThread } from '../memory/thread.ts';
 import { asWeirpoolError } from '../store/mapped-store.ts';
 import type { LogRing } from './ring.ts';
 import type { LogWriter } from './segment-writer.ts';
-import { askForRound } from '../memory/services.ts';
 
 /** Records that one write takes: enough to fill the disk's queue, little enough to give room soon. */
 const GROUP_BYTES_MAX = 1024 * 1024;

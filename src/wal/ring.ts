@@ -18,10 +18,10 @@ import {
   OK,
 } from '../generated/layout.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
+import type { LogServices } from '../memory/services.ts';
 import { getError } from '../memory/shared-error.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { RECORD_HEADER_BYTES, recordBytesOf } from './format.ts';
-import type { LogServices } from '../memory/services.ts';
 
 /** Kind of a record that a mini-transaction has made; others are for later versions. */
 export const KIND_CHANGE = 1;
@@ -157,7 +157,7 @@ export class LogRing {
 
   #offset(position: number): number {
     // Positions exceed 32 bits: the low half alone selects the place.
-    return (position % 2 ** 32 & this.#mask) >>> 0;
+    return ((position % 2 ** 32) & this.#mask) >>> 0;
   }
 
   #put(position: number, payload: Uint8Array): void {
