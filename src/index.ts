@@ -1,4 +1,6 @@
 /** Public exports of weirpool, nothing else. */
+
+export type { RoundReport } from './checkpoint/requests.ts';
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -13,6 +15,7 @@ export {
 export type { Frame } from './memory/frame.ts';
 export type { PoolHandle } from './pool/attach.ts';
 export type { ExclusiveGuard, OptimisticGuard, Pin, SharedGuard } from './pool/guards.ts';
+export type { CheckpointOptions, LogOptions } from './pool/log-options.ts';
 export type {
   PoolOptions,
   StoreBackendFactory,
@@ -21,6 +24,8 @@ export type {
 } from './pool/options.ts';
 export { BufferPool, RESTART, type Read } from './pool/pool.ts';
 export type { FrameCounts, PoolStats, ThreadCounts } from './pool/stats.ts';
+export type { DirtyBlob } from './pool/unflushed.ts';
+export type { Owner, Owners } from './recovery/replay.ts';
 export type {
   BackendContext,
   BackendHandle,
@@ -36,3 +41,8 @@ export type {
   StoreImage,
   StoreStats,
 } from './store/contract.ts';
+export type { Op } from './txn/op.ts';
+export type { OpBlob } from './txn/op-blob.ts';
+export type { Change, ChangeOptions } from './txn/transactions.ts';
+export type { DurabilityLevel } from './wal/durability.ts';
+export type { LogRecord } from './wal/format.ts';

@@ -135,6 +135,7 @@ export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Pro
   sweep?.stop();
   let failure: unknown;
   try {
+    await log?.ready();
     await beginClosing(core);
     await loader?.stop();
     await endCommits(core);

@@ -29,6 +29,7 @@ export class PoolCore implements GuardHost {
   readonly thread: PoolThread;
   readonly store: MappedStore;
   readonly log: PoolLog | undefined;
+  readonly logged: boolean;
   attached: boolean;
   readonly #restartsAt: number;
   readonly #fallbacksAt: number;
@@ -41,6 +42,7 @@ export class PoolCore implements GuardHost {
     this.memory = thread.memory;
     this.residency = new Residency(thread, store, frameWaitMs);
     this.log = log && new PoolLog(thread, store, this.residency, log);
+    this.logged = log !== undefined;
     this.attached = true;
     this.#restartsAt = thread.slotField(S_RESTARTS) / BigUint64Array.BYTES_PER_ELEMENT;
     this.#fallbacksAt = thread.slotField(S_FALLBACKS) / BigUint64Array.BYTES_PER_ELEMENT;
@@ -56,10 +58,6 @@ export class PoolCore implements GuardHost {
 
   noteFallback(): void {
     this.#count(this.#fallbacksAt);
-  }
-
-  get logged(): boolean {
-    return this.log !== undefined;
   }
 
   stopped(): Error {

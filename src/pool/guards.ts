@@ -28,8 +28,18 @@ export interface GuardHost {
   readonly residency: Residency;
   /** False once this thread has closed or detached. */
   attached: boolean;
+  /** Whether changes go through mini-transactions alone. */
+  readonly logged: boolean;
   noteRestart(): void;
   stopped(): Error;
+}
+
+/** W2D: without its record a change must not be. */
+export function loggedError(what: string): WeirpoolError {
+  return new WeirpoolError(
+    'LOGGED_POOL',
+    `${what} changes a blob without a record in the log. Use pool.change on a pool with a log.`,
+  );
 }
 
 function releasedError(): WeirpoolError {
@@ -167,7 +177,7 @@ export class OptimisticGuard {
    * Turns the look into an exclusive latch if nothing has changed since; undefined otherwise, and
    * then the caller starts again. Never waits.
    *
-   * @throws {WeirpoolError} `LATCH_HELD`, `GUARD_RELEASED`, `POISONED`, `POOL_CLOSED`.
+   * @throws {WeirpoolError} `LATCH_HELD`, `GUARD_RELEASED`, `LOGGED_POOL`, `POISONED`, `POOL_CLOSED`.
    */
   upgrade(): ExclusiveGuard | undefined {
     return this.#pin.upgrade(this.version);
@@ -192,7 +202,7 @@ export class Pin extends FrameGuard {
 
   /** @internal */
   upgrade(version: number): ExclusiveGuard | undefined {
-    const { index } = this.live();
+    const { index } = this.#writable('upgrade');
     if (version < 0) return undefined;
     const result = this.host.control.upgrade(index, version, this.host.me);
     if (result === OK) return this.#exclusive(index);
@@ -224,14 +234,22 @@ export class Pin extends FrameGuard {
     throw this.#latchError(result);
   }
 
-  /** Takes the exclusive latch; waits for readers and writers. Errors as `read`. */
+  /**
+   * Takes the exclusive latch; waits for readers and writers. Errors as `read`, and `LOGGED_POOL` on
+   * a pool with a log.
+   */
   write(): ExclusiveGuard {
-    const { index } = this.live();
+    const { index } = this.#writable('write');
     const { control, me, residency } = this.host;
     let result = control.acquireExclusive(index, me, PARK_MS);
     if (result !== OK) result = residency.acquireExclusive(index, this.id);
     if (result === GONE) throw goneError(this.id);
     return this.#exclusive(index);
+  }
+
+  #writable(what: string): Frame {
+    if (this.host.logged) throw loggedError(what);
+    return this.live();
   }
 
   #exclusive(index: number): ExclusiveGuard {
@@ -241,7 +259,7 @@ export class Pin extends FrameGuard {
 
   /** As `write`, but gives undefined instead of waiting. */
   tryWrite(): ExclusiveGuard | undefined {
-    const { index } = this.live();
+    const { index } = this.#writable('tryWrite');
     const result = this.host.control.acquireExclusive(index, this.host.me, 0);
     if (result === OK) return this.#exclusive(index);
     if (result === BUSY) return undefined;

@@ -11,6 +11,8 @@ import { Worker } from 'node:worker_threads';
 import type { InlineServices } from '../checkpoint/inline.ts';
 import { WeirpoolError } from '../errors.ts';
 import {
+  H_CHECKPOINTER,
+  H_JOURNAL,
   H_JOURNAL_WAKE,
   H_ROUND_DONE,
   H_ROUND_ERROR,
@@ -84,6 +86,16 @@ export class LogService {
         });
       }),
     );
+  }
+
+  /** Waits until both workers are in: who comes to a pool that is closing is turned away. */
+  async ready(): Promise<void> {
+    const { memory } = this.#core;
+    const isIn = (): boolean =>
+      this.#inline !== undefined ||
+      memory.load(H_STATUS) === STATUS_POISONED ||
+      (memory.load(H_JOURNAL) !== 0 && memory.load(H_CHECKPOINTER) !== 0);
+    while (!isIn()) await nap();
   }
 
   /**

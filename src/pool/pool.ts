@@ -6,22 +6,37 @@
  * Threads:     one object for each thread: `open` in one, `attach` in the others.
  */
 import type { Worker } from 'node:worker_threads';
+import { oldestDirtyMs } from '../checkpoint/checkpointer.ts';
+import type { RoundReport } from '../checkpoint/requests.ts';
 import { WeirpoolError } from '../errors.ts';
-import { type ControlExports, GONE, MISS, STOPPED } from '../generated/layout.ts';
+import {
+  type ControlExports,
+  FRAMES_MAX,
+  GONE,
+  H_DIRTY_COUNT,
+  MISS,
+  STOPPED,
+} from '../generated/layout.ts';
 import type { Frame } from '../memory/frame.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
 import { watchWorker } from '../memory/worker-watch.ts';
 import type { BlobId, BlobStore, StoreFinding } from '../store/contract.ts';
+import type { Op } from '../txn/op.ts';
+import type { Change, ChangeOptions } from '../txn/transactions.ts';
+import type { DurabilityLevel } from '../wal/durability.ts';
 import { attachCore, type PoolHandle } from './attach.ts';
 import { closeOpened } from './close.ts';
 import type { PoolCore } from './core.ts';
-import { ExclusiveGuard, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
+import { ExclusiveGuard, loggedError, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
+import { integerBetween } from './integer-between.ts';
 import { type OpenedPool, openCore } from './open.ts';
 import type { PoolOptions } from './options.ts';
+import type { PoolLog } from './pool-log.ts';
 import { Prefetcher, ringForLoader } from './prefetcher.ts';
 import { checkBlobId, goneError } from './residency.ts';
 import { WorkerWatch } from './services.ts';
 import { attachedThreads, countFrames, countThreads, type PoolStats } from './stats.ts';
+import * as unflushed from './unflushed.ts';
 
 /** What `tryOptimistic` gives when nothing valid was read: not cached, or changed meanwhile. */
 export const RESTART: unique symbol = Symbol('weirpool.restart');
@@ -231,11 +246,12 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * Pin and exclusive latch in one step; marks the frame dirty, so that it stays until
-   * `writeBlob` or `close` has written it. Errors as `pin` and `Pin.write`.
+   * On a pool without a log: pin and exclusive latch in one step; marks the frame dirty, so that it
+   * stays until `writeBlob` or `close` has written it. Errors as `pin` and `Pin.write`.
    */
   write(id: BlobId): ExclusiveGuard {
     if (typeof id !== 'number') checkBlobId(id);
+    if (this.#core.logged) throw loggedError('write');
     const index = this.#control.pinExclusive(id, this.#me, SEQ_UNLOGGED);
     if (index >= 0) return new ExclusiveGuard(this.#core, this.#memory.frame(index), id, true);
     return this.#writeSlowly(id);
@@ -315,13 +331,13 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   has(id: BlobId): boolean {
     checkBlobId(id);
     this.#core.thread.assertRunning();
-    return this.#control.isCached(id) !== 0 || this.#core.store.has(id);
+    return unflushed.hasBlob(this.#core, id);
   }
 
   /** All blob ids in ascending order. */
   list(): BlobId[] {
     this.#core.thread.assertRunning();
-    return this.#core.store.list();
+    return unflushed.listBlobs(this.#core);
   }
 
   /** Blobs that are in frames now. */
@@ -338,17 +354,19 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * Writes a whole blob to the store, atomically and durably, then makes a cached image equal to
+   * On a pool without a log: writes a whole blob to the store, atomically and durably, then makes a cached image equal to
    * it and clean. A blob that is not cached is not brought into a frame.
    *
    * @param id     From `allocate`.
    * @param bytes  blobBytes long; copied before they are written.
    * @throws {WeirpoolError} `STORE_IO`, `STORE_FULL`, `FENCED`, `LATCH_HELD` (this thread holds a
-   *         latch), `POISONED`, `POOL_CLOSED`; {RangeError} wrong size, or an id never handed out.
+   *         latch), `LOGGED_POOL`, `POISONED`, `POOL_CLOSED`; {RangeError} wrong size, or an id never
+   *         handed out.
    * @remarks Cost: two syncs. One thread writes at a time; if the blob is cached, it waits until
    *          nobody holds it, and others wait with it.
    */
   writeBlob(id: BlobId, bytes: Uint8Array): void {
+    if (this.#core.logged) throw loggedError('writeBlob');
     this.#checkAllocated(id);
     this.#checkBytes(bytes);
     const { residency, store } = this.#core;
@@ -369,10 +387,11 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * Deletes a blob: from the store, from its frame, with its dirty mark. Pins that are left read
+   * On a pool without a log: deletes a blob from the store, from its frame, with its dirty mark. Pins that are left read
    * `BLOB_GONE`. False, and nothing done, if there is no such blob. Errors as `writeBlob`.
    */
   deleteBlob(id: BlobId): boolean {
+    if (this.#core.logged) throw loggedError('deleteBlob');
     checkBlobId(id);
     const { residency, store } = this.#core;
     return store.exclusively(() => {
@@ -381,6 +400,128 @@ export class BufferPool implements BlobStore, AsyncDisposable {
       residency.drop(id);
       return true;
     });
+  }
+
+  // --- mini-transactions, on a pool with a log -----------------------------------------------------
+
+  #log(): PoolLog {
+    const { log, thread } = this.#core;
+    if (log !== undefined) return log;
+    thread.assertRunning();
+    throw new WeirpoolError(
+      'UNLOGGED_POOL',
+      'The pool has no log. Open it with `log: true` to change blobs in mini-transactions.',
+    );
+  }
+
+  /**
+   * Makes one atomic change of some blobs. The callback acquires them through `op`, seals, changes
+   * bytes, and commits one record; it runs again from its beginning after an `OP_RESTART`, which it
+   * must let through. One that returns without a commit changes nothing.
+   *
+   * @returns What the callback returns.
+   * @throws {WeirpoolError} what the callback throws: before the seal nothing was changed; after it
+   *         the pool is poisoned unless `undo` was asked for. `TX_NESTED`, `LATCH_HELD`,
+   *         `OP_RESTART` (after `frameWaitMs`), `POOL_EXHAUSTED`, `STORE_IO` (the log or the rounds
+   *         cannot be written for that long), `READ_ONLY`, `UNLOGGED_POOL`, `POISONED`,
+   *         `POOL_CLOSED`; {TypeError} the callback returns a promise, or leaves a sealed op open.
+   * @remarks Acknowledges `none` unless `durability` says more: see `durable`.
+   */
+  change<T>(change: Change<T>, options?: ChangeOptions): T {
+    return this.#log().transactions.change(change, options);
+  }
+
+  /**
+   * Begins a mini-transaction that the caller ends itself, by `commit`, `abort` or `using`. Where it
+   * would have to wait it is given up with `OP_RESTART`; the next `begin` waits for what it lacked.
+   * Errors as `change`.
+   */
+  begin(options?: ChangeOptions): Op {
+    return this.#log().transactions.begin(options);
+  }
+
+  /** Root blob of an owner, undefined if it has none; see `Op.setRoot`. */
+  root(owner: number): BlobId | undefined {
+    this.#core.thread.assertRunning();
+    return this.#log().roots.get(owner);
+  }
+
+  /**
+   * Resolves when a record is as safe as asked for. A pending promise keeps the process alive.
+   *
+   * @param seq    What `commit` returned; without it, this thread's last one.
+   * @param level  Default: the pool's `durability`.
+   * @throws {WeirpoolError} `POISONED`; `POOL_CLOSED`; `STORE_IO`, outcome `unknown`, when the log
+   *         cannot be written. {TypeError}, {RangeError} not a seq, not a level.
+   */
+  durable(seq?: number, level?: DurabilityLevel): Promise<void> {
+    return this.#log().durability.durable(seq, level);
+  }
+
+  /** As `durable`, but blocks this thread. Errors as `durable`, and `LATCH_HELD`. */
+  durableSync(seq?: number, level?: DurabilityLevel): void {
+    this.#log().durability.durableSync(seq, level);
+  }
+
+  // --- rounds, on a pool with a log ------------------------------------------------------------------
+
+  /**
+   * Runs a round: everything that was committed before the call is in the store when this resolves.
+   *
+   * @throws {WeirpoolError} why the round failed (`STORE_IO`, `STORE_FULL`): nothing is lost, and it
+   *         may be tried again; `READ_ONLY`, `UNLOGGED_POOL`, `POISONED`, `POOL_CLOSED`.
+   */
+  checkpoint(): Promise<RoundReport> {
+    return this.#log().rounds.run();
+  }
+
+  /** Runs a round if the blob is cached and newer than the store. Errors as `checkpoint`. */
+  async flush(id: BlobId): Promise<void> {
+    checkBlobId(id);
+    const { rounds } = this.#log();
+    this.#core.thread.assertRunning();
+    const frame = this.#core.residency.frameOf(id);
+    if (frame !== MISS && this.#control.unflushedSeq(frame) !== 0) await rounds.run();
+  }
+
+  /** Runs a round if at least `threshold` frames are dirty: how many it wrote. Errors as `checkpoint`. */
+  async flushIfNeeded(threshold: number): Promise<number> {
+    integerBetween('threshold', threshold, 0, FRAMES_MAX);
+    const { rounds } = this.#log();
+    return this.dirtyFrames() < threshold ? 0 : (await rounds.run()).frames;
+  }
+
+  /** Runs a round if a frame has been dirty for `ms`: how many it wrote. Errors as `checkpoint`. */
+  async flushOlderThan(ms: number): Promise<number> {
+    integerBetween('ms', ms, 0, Number.MAX_SAFE_INTEGER);
+    const { rounds } = this.#log();
+    this.#core.thread.assertRunning();
+    const age = oldestDirtyMs(this.#core);
+    return age < 0 || age < ms ? 0 : (await rounds.run()).frames;
+  }
+
+  /** Frames that the next round would write. */
+  dirtyFrames(): number {
+    this.#core.thread.assertRunning();
+    return this.#memory.load(H_DIRTY_COUNT);
+  }
+
+  /** Blobs that are newer than the store, those in a running round too, with their lowest seq. */
+  dirtyBlobs(): unflushed.DirtyBlob[] {
+    this.#core.thread.assertRunning();
+    return unflushed.dirtyBlobs(this.#core);
+  }
+
+  /** Blobs that were deleted and that the next round takes out of the store. */
+  pendingDeletes(): BlobId[] {
+    this.#core.thread.assertRunning();
+    return unflushed.pendingDeletes(this.#core);
+  }
+
+  /** Lowest seq whose change is in a frame and not in the store; undefined when all is clean. */
+  minUnflushedSeq(): number | undefined {
+    this.#core.thread.assertRunning();
+    return unflushed.minUnflushedSeq(this.#core);
   }
 
   // --- the pool itself -----------------------------------------------------------------------------

@@ -402,8 +402,12 @@ export class MappedStore {
   /** The next id if it is covered by the lease; never waits. */
   tryAllocate(): BlobId | undefined {
     const { memory } = this.#thread;
-    const id = Number(Atomics.add(memory.u64, H_NEXT_ID / BigUint64Array.BYTES_PER_ELEMENT, 1n));
-    return id < memory.loadU64(H_LEASE_END) ? id : undefined;
+    const at = H_NEXT_ID / BigUint64Array.BYTES_PER_ELEMENT;
+    for (;;) {
+      const id = Atomics.load(memory.u64, at);
+      if (Number(id) >= memory.loadU64(H_LEASE_END)) return undefined;
+      if (Atomics.compareExchange(memory.u64, at, id, id + 1n) === id) return Number(id);
+    }
   }
 
   /** Leases more ids if the ones in reserve are used up. Waits for the disk. */
