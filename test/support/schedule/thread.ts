@@ -145,11 +145,15 @@ export class Thread {
       control,
       me,
       wait: (step: () => number) => this.wait(step),
+      // Nobody closes the pool in a schedule: it stops by poison alone, which ends both waits.
+      waitThrough: (step: () => number) => this.wait(step),
       assertRunning,
       lookAround: assertRunning,
       stopped: () => new Stopped('the pool has stopped'),
       slotField: fieldOf(me),
       latchesHeld: 0,
+      framesTaken: 0,
+      services: undefined,
     };
     const store = {
       has: () => true,
