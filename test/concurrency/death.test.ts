@@ -67,8 +67,8 @@ const RELEASED_AND_NO_GENERATION = [EXCLUSIVE_IS_RELEASED, ...SLOT_WITHOUT_GENER
 
 const OPENER_DIES_UNNOTICED = {
   file: REAPER,
-  find: 'if (wasOpener && (status === STATUS_OPEN || status === STATUS_CLOSING)) {',
-  replace: 'if (wasOpener && status > STATUS_POISONED) {',
+  find: 'if (this.#memory.load(H_OPENER) === owner) {',
+  replace: 'if (this.#memory.load(H_OPENER) === owner && owner === 0) {',
 };
 
 const IDS_WITHOUT_LEASE = {

@@ -7,7 +7,7 @@ import { type CaughtOptions, expectCaught, expectPasses, type Patch } from '../s
 
 const CLOSE = 'src/pool/close.ts';
 const LATCH = 'assembly/latch.ts';
-const KERNELS = 'assembly/kernels.ts';
+const CHECKSUM = 'assembly/checksum.ts';
 const REAPER = 'src/memory/reaper.ts';
 
 const GIVES_UP_ON_A_COMMIT: Patch = {
@@ -29,9 +29,9 @@ const LATCHES_AFTER_THE_STOP: Patch = {
 };
 
 const END_OF_ARENA_WRAPS: Patch = {
-  file: KERNELS,
+  file: CHECKSUM,
   find: 'for (let left = bytes >> 6; left > 0; left--) {',
-  replace: 'const end = from + (bytes & ~63);\n  while (at < end) {',
+  replace: 'const stop = from + (bytes & ~63);\n  while (at < stop) {',
 };
 
 /** Two mistakes in one variant, which takes long to compile; each scenario meets one of them. */

@@ -34,7 +34,7 @@ export const PIN_WITHOUT_LOOK: readonly Patch[] = [
 
 /** Race 3: latch and pin are given back before the dirty mark is published. */
 export const MARK_AFTER_RELEASE: readonly Patch[] = [
-  patch(PAGE_TABLE, '  markDirty(frame, seq);\n', ''),
+  patch(PAGE_TABLE, '  if (seq != 0) markDirty(frame, seq);\n', ''),
   patch(POOL, '    this.#control.markDirty(index, SEQ_UNLOGGED);\n    return', '    return'),
   patch(
     'src/pool/guards.ts',
@@ -73,8 +73,8 @@ export const READ_BEFORE_PUBLISH: readonly Patch[] = [
   ),
   patch(
     RESIDENCY,
-    '    try {\n      this.#store.readFrame(id, this.#memory.frame(frame));',
-    '    try {',
+    'throw notFound(id);\n      this.#store.readFrame(id, this.#memory.frame(frame));',
+    'throw notFound(id);',
   ),
 ];
 
@@ -131,7 +131,7 @@ export const REFRESH_WITHOUT_PIN: readonly Patch[] = [
     'const frame = this.#pinInTable(id, false, false);\n      if (frame === MISS) return MISS;\n' +
       '      try {\n        if (this.acquireExclusive(frame, id) === OK) return frame;\n' +
       '      } finally {\n        this.#control.unpin(frame, this.#me);\n      }',
-    `const frame = this.#find(id);
+    `const frame = this.frameOf(id);
       if (frame === MISS) return MISS;
       const version = this.#control.movingVersion(frame, id);
       if (version >= 0) {
@@ -327,8 +327,8 @@ export const VERSION_STAYS_ON_REUSE: readonly Patch[] = [
   ),
   patch(
     FRAMES,
-    'atomic.store<u64>(a + A_WORD, nextVersion(atomic.load<u64>(a + A_WORD)));',
-    'atomic.store<u64>(a + A_WORD, versionOf(atomic.load<u64>(a + A_WORD)));',
+    'atomic.store<u64>(a + A_WORD, nextVersion(atomic.load<u64>(a + A_WORD)));\n  count(',
+    'atomic.store<u64>(a + A_WORD, versionOf(atomic.load<u64>(a + A_WORD)));\n  count(',
   ),
 ];
 

@@ -193,7 +193,7 @@ const PINS: readonly ScheduleVariant[] = [
     'change-replace',
     'a change that is not marked',
     'page-table',
-    '  markDirty(frame, seq);\n',
+    '  if (seq != 0) markDirty(frame, seq);\n',
     '',
   ),
   variant(
