@@ -15,7 +15,7 @@ import {
   type HookedOptions,
   hookedBackend,
   hooks,
-  isService,
+  isLoader,
   Signals,
   writeBlobs,
 } from './death-support.ts';
@@ -36,7 +36,7 @@ interface Task {
 
 export function createBackend(context: BackendContext, given: unknown): StoreBackend {
   const options = given as HookedOptions;
-  if (isService(workerData)) hooks.read = () => maybeDie(new Signals(options.signals));
+  if (isLoader(workerData)) hooks.read = () => maybeDie(new Signals(options.signals));
   return hookedBackend(import.meta.url, context, options);
 }
 

@@ -206,7 +206,7 @@ export function checkNothingHeld(pool: BufferPool): void {
   checkEqual(pinned + latched + loading, 0, 'G1 frames that somebody holds');
 }
 
-/** Whether this thread runs the service program and not the scenario. */
-export function isService(workerData: unknown): boolean {
-  return !isMainThread && (workerData as { role?: string } | null)?.role === undefined;
+/** Whether this thread is the pool's loader and no part of the scenario. */
+export function isLoader(workerData: unknown): boolean {
+  return !isMainThread && (workerData as { role?: string } | null)?.role === 'loader';
 }
