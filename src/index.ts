@@ -1,6 +1,7 @@
 /** Public exports of weirpool, nothing else. */
 
 export type { RoundReport } from './checkpoint/requests.ts';
+export type { RoundEvent } from './checkpoint/round.ts';
 export {
   ERROR_CODES,
   type ErrorCode,
@@ -14,8 +15,10 @@ export {
 } from './errors.ts';
 export type { Frame } from './memory/frame.ts';
 export type { PoolHandle } from './pool/attach.ts';
+export type { PoisonEvent } from './pool/events.ts';
 export type { ExclusiveGuard, OptimisticGuard, Pin, SharedGuard } from './pool/guards.ts';
 export type { CheckpointOptions, LogOptions } from './pool/log-options.ts';
+export type { LogStats, PhaseName, RoundStats } from './pool/log-stats.ts';
 export type {
   PoolOptions,
   StoreBackendFactory,
@@ -23,9 +26,12 @@ export type {
   SweepOptions,
 } from './pool/options.ts';
 export { BufferPool, RESTART, type Read } from './pool/pool.ts';
+export type { EvictEvent } from './pool/residency.ts';
 export type { FrameCounts, PoolStats, ThreadCounts } from './pool/stats.ts';
 export type { DirtyBlob } from './pool/unflushed.ts';
+export { verify } from './pool/verify.ts';
 export type { Owner, Owners } from './recovery/replay.ts';
+export type { VerifyCode, VerifyFinding, VerifyReport } from './recovery/verify.ts';
 export type {
   BackendContext,
   BackendHandle,
@@ -41,6 +47,7 @@ export type {
   StoreImage,
   StoreStats,
 } from './store/contract.ts';
+export type { BulkLoad, BulkRange, Fill } from './txn/bulk-load.ts';
 export type { Op } from './txn/op.ts';
 export type { OpBlob } from './txn/op-blob.ts';
 export type { Change, ChangeOptions } from './txn/transactions.ts';

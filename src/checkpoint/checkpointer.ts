@@ -45,6 +45,7 @@ export class Checkpointer {
   readonly #triggers: RoundTriggers;
   #endedAt = performance.now();
   #retryAt = 0;
+  #startedAt = 0;
 
   constructor(host: RoundHost, triggers: RoundTriggers) {
     this.#host = host;
@@ -95,7 +96,13 @@ export class Checkpointer {
 
   #begin(): number {
     this.#count(H_ROUNDS_ATTEMPTED, 1);
+    this.#startedAt = performance.now();
+    this.#host.onRound({ kind: 'start', attempt: this.#attempt });
     return this.#host.thread.memory.load(H_ROUND_WANTED);
+  }
+
+  get #attempt(): number {
+    return this.#host.thread.memory.loadU64(H_ROUNDS_ATTEMPTED);
   }
 
   #count(counter: number, by: number): void {
@@ -113,14 +120,20 @@ export class Checkpointer {
     clearError(memory, H_ROUND_ERROR);
     memory.store(H_ROUND_OK, ticket);
     this.#end(ticket);
+    const { seq, frames, deletes, bytes } = outcome;
+    const ms = this.#endedAt - this.#startedAt;
+    this.#host.onRound({ kind: 'end', attempt: this.#attempt, seq, frames, deletes, bytes, ms });
   }
 
   #failed(ticket: number, error: unknown): void {
     const { memory } = this.#host.thread;
     this.#count(H_ROUNDS_FAILED, 1);
-    putError(memory, H_ROUND_ERROR, asWeirpoolError(error, 'not_applied'));
+    const cause = asWeirpoolError(error, 'not_applied');
+    putError(memory, H_ROUND_ERROR, cause);
     this.#retryAt = performance.now() + RETRY_MS;
     this.#end(ticket);
+    const { code, message } = cause;
+    this.#host.onRound({ kind: 'error', attempt: this.#attempt, error: { code, message } });
   }
 
   #end(ticket: number): void {

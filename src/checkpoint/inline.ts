@@ -11,6 +11,7 @@ import type { PoolThread } from '../memory/thread.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import type { Journal } from '../wal/journal.ts';
 import { Checkpointer, type RoundTriggers } from './checkpointer.ts';
+import type { RoundHost } from './round.ts';
 
 /** Pause before a write that failed is tried again, in ms. */
 const FAILING_NAP_MS = 5;
@@ -28,10 +29,11 @@ export class InlineServices implements LogServices {
     store: MappedStore,
     journal: () => Journal,
     triggers: RoundTriggers,
+    onRound: RoundHost['onRound'],
   ) {
     this.#thread = thread;
     this.#journal = journal;
-    this.checkpointer = new Checkpointer({ thread, store, services: this }, triggers);
+    this.checkpointer = new Checkpointer({ thread, store, services: this, onRound }, triggers);
   }
 
   journal(): void {

@@ -50,10 +50,27 @@ const WRITES_IN_FLIGHT = 8;
 /** Pause while the last captured frames are being copied by their writers, in ms. */
 const COPY_NAP_MS = 1;
 
+/** Published to `weirpool:round:start`, `:end` and `:error`. */
+export interface RoundEvent {
+  readonly kind: 'start' | 'end' | 'error';
+  /** Rounds attempted since the pool was opened, this one counted. */
+  readonly attempt: number;
+  /** At the end: seq of the cut, blobs written and deleted, bytes, duration. */
+  readonly seq?: number;
+  readonly frames?: number;
+  readonly deletes?: number;
+  readonly bytes?: number;
+  readonly ms?: number;
+  /** After a failure. */
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
 export interface RoundHost {
   readonly thread: PoolThread;
   readonly store: MappedStore;
   readonly services: LogServices;
+  /** Hears of every round. */
+  readonly onRound: (event: RoundEvent) => void;
 }
 
 /** What a capture has taken. */

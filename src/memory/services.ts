@@ -5,6 +5,7 @@
  * Threads:     any. With `threads: 'inline'`, and while a store is being opened, there are no
  *              workers: whoever waits takes the steps itself.
  */
+import { WeirpoolError } from '../errors.ts';
 import { H_JOURNAL_WAKE, H_ROUND_DONE, H_ROUND_WAKE, H_ROUND_WANTED } from '../generated/layout.ts';
 import type { ThreadMemory } from './pool-memory.ts';
 
@@ -17,6 +18,27 @@ export interface LogServices {
   round(): number;
   /** For a thread that holds nothing: does what was asked for in passing, unless workers do it. */
   settle(): void;
+}
+
+/** There are none: a store that is open for reading only writes nothing and runs no rounds. */
+export class NoServices implements LogServices {
+  readonly inline = true;
+
+  journal(): void {
+    // Nothing is ever appended.
+  }
+
+  round(): number {
+    throw new WeirpoolError(
+      'POOL_EXHAUSTED',
+      'The store was opened for reading only: what its log has changed stays in frames, and no ' +
+        'round takes it out of them. Open it with more `frames`.',
+    );
+  }
+
+  settle(): void {
+    // Nothing is ever asked for.
+  }
 }
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;

@@ -7,7 +7,7 @@
 import { WeirpoolError } from '../errors.ts';
 import { Checksummer } from '../memory/checksum.ts';
 import type { PoolMemory } from '../memory/pool-memory.ts';
-import { WorkerServices } from '../memory/services.ts';
+import { NoServices, WorkerServices } from '../memory/services.ts';
 import { PoolThread } from '../memory/thread.ts';
 import { attachBackend } from '../store/attach-backend.ts';
 import type { BackendContext, BackendHandle } from '../store/contract.ts';
@@ -28,6 +28,8 @@ export interface PoolHandle {
   readonly backendWords: SharedArrayBuffer;
   /** @internal */
   readonly frameWaitMs: number;
+  /** @internal */
+  readonly readOnly: boolean;
   /** @internal Undefined for a pool without a log. */
   readonly log: LogShared | undefined;
 }
@@ -76,9 +78,11 @@ export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
     const context = backendContext(kernels, memory.blobBytes, handle.backendWords);
     const backend = await attachBackend(handle.backend, context);
     const store = new MappedStore(thread, backend, new Checksummer(kernels, memory.blobBytes));
-    if (handle.log !== undefined) thread.services = new WorkerServices(thread.memory);
-    const { frameWaitMs, log } = handle;
-    return new PoolCore({ thread, store, frameWaitMs, log });
+    const { frameWaitMs, readOnly, log } = handle;
+    if (log !== undefined) {
+      thread.services = readOnly ? new NoServices() : new WorkerServices(thread.memory);
+    }
+    return new PoolCore({ thread, store, frameWaitMs, readOnly, log });
   } catch (error) {
     thread.detach();
     throw error;

@@ -141,11 +141,10 @@ export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Pro
     await endCommits(core);
     if (memory.load(H_STATUS) === STATUS_CLOSING) {
       const held = await drain(core);
-      if (log === undefined) {
+      if (log !== undefined) failure = await log.lastRound();
+      if (core.writable) {
         writeDirty(core, held);
         failure = heldError(core, held);
-      } else {
-        failure = await log.lastRound();
       }
     }
   } catch (error) {

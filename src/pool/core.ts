@@ -4,10 +4,12 @@
  * Owns:        nothing of its own; it holds the parts together.
  * Threads:     one for each thread and pool.
  */
+import { WeirpoolError } from '../errors.ts';
 import { type ControlExports, S_FALLBACKS, S_RESTARTS } from '../generated/layout.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { PoolThread } from '../memory/thread.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
+import { readOnlyError } from '../txn/transactions.ts';
 import type { GuardHost } from './guards.ts';
 import { type LogShared, PoolLog } from './pool-log.ts';
 import { Residency } from './residency.ts';
@@ -17,6 +19,7 @@ export interface PoolParts {
   readonly thread: PoolThread;
   readonly store: MappedStore;
   readonly frameWaitMs: number;
+  readonly readOnly: boolean;
   /** Undefined for a pool without a log. */
   readonly log: LogShared | undefined;
 }
@@ -30,19 +33,24 @@ export class PoolCore implements GuardHost {
   readonly store: MappedStore;
   readonly log: PoolLog | undefined;
   readonly logged: boolean;
+  /** Whether guards may change bytes: neither with a log nor when opened for reading only. */
+  readonly writable: boolean;
   attached: boolean;
+  readonly #readOnly: boolean;
   readonly #restartsAt: number;
   readonly #fallbacksAt: number;
 
-  constructor({ thread, store, frameWaitMs, log }: PoolParts) {
+  constructor({ thread, store, frameWaitMs, readOnly, log }: PoolParts) {
     this.thread = thread;
     this.store = store;
     this.control = thread.control;
     this.me = thread.me;
     this.memory = thread.memory;
     this.residency = new Residency(thread, store, frameWaitMs);
-    this.log = log && new PoolLog(thread, store, this.residency, log);
+    this.log = log && new PoolLog(thread, store, this.residency, { ...log, readOnly });
     this.logged = log !== undefined;
+    this.#readOnly = readOnly;
+    this.writable = !readOnly && log === undefined;
     this.attached = true;
     this.#restartsAt = thread.slotField(S_RESTARTS) / BigUint64Array.BYTES_PER_ELEMENT;
     this.#fallbacksAt = thread.slotField(S_FALLBACKS) / BigUint64Array.BYTES_PER_ELEMENT;
@@ -58,6 +66,15 @@ export class PoolCore implements GuardHost {
 
   noteFallback(): void {
     this.#count(this.#fallbacksAt);
+  }
+
+  /** Why a change outside of a mini-transaction is refused; W2D: it would have no record. */
+  refused(what: string): WeirpoolError {
+    if (this.#readOnly) return readOnlyError(what);
+    return new WeirpoolError(
+      'LOGGED_POOL',
+      `${what} changes a blob without a record in the log. Use pool.change on a pool with a log.`,
+    );
   }
 
   stopped(): Error {

@@ -28,18 +28,11 @@ export interface GuardHost {
   readonly residency: Residency;
   /** False once this thread has closed or detached. */
   attached: boolean;
-  /** Whether changes go through mini-transactions alone. */
-  readonly logged: boolean;
+  /** Whether guards may change bytes; otherwise `refused` says why not. */
+  readonly writable: boolean;
+  refused(what: string): WeirpoolError;
   noteRestart(): void;
   stopped(): Error;
-}
-
-/** W2D: without its record a change must not be. */
-export function loggedError(what: string): WeirpoolError {
-  return new WeirpoolError(
-    'LOGGED_POOL',
-    `${what} changes a blob without a record in the log. Use pool.change on a pool with a log.`,
-  );
 }
 
 function releasedError(): WeirpoolError {
@@ -177,7 +170,8 @@ export class OptimisticGuard {
    * Turns the look into an exclusive latch if nothing has changed since; undefined otherwise, and
    * then the caller starts again. Never waits.
    *
-   * @throws {WeirpoolError} `LATCH_HELD`, `GUARD_RELEASED`, `LOGGED_POOL`, `POISONED`, `POOL_CLOSED`.
+   * @throws {WeirpoolError} `LATCH_HELD`, `GUARD_RELEASED`, `LOGGED_POOL`, `READ_ONLY`, `POISONED`,
+   *         `POOL_CLOSED`.
    */
   upgrade(): ExclusiveGuard | undefined {
     return this.#pin.upgrade(this.version);
@@ -236,7 +230,7 @@ export class Pin extends FrameGuard {
 
   /**
    * Takes the exclusive latch; waits for readers and writers. Errors as `read`, and `LOGGED_POOL` on
-   * a pool with a log.
+   * a pool with a log, `READ_ONLY`.
    */
   write(): ExclusiveGuard {
     const { index } = this.#writable('write');
@@ -248,7 +242,7 @@ export class Pin extends FrameGuard {
   }
 
   #writable(what: string): Frame {
-    if (this.host.logged) throw loggedError(what);
+    if (!this.host.writable) throw this.host.refused(what);
     return this.live();
   }
 

@@ -27,6 +27,7 @@ import { isReached, WorkerServices } from '../memory/services.ts';
 import { getError } from '../memory/shared-error.ts';
 import type { PoolHandle } from './attach.ts';
 import type { PoolCore } from './core.ts';
+import { publishRound } from './events.ts';
 import type { CheckpointOptions } from './log-options.ts';
 import type { JournalHandle, OpenedLog } from './open-log.ts';
 
@@ -69,6 +70,7 @@ export class LogService {
   #start(source: string, data: ServiceData): void {
     const name = `weirpool ${data.role}`;
     const worker = new Worker(source, { eval: true, workerData: data, name });
+    worker.on('message', publishRound);
     worker.unref();
     let failure = '';
     worker.on('error', (error: Error) => {

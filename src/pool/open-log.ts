@@ -15,9 +15,10 @@ import {
   H_OPENED_AT,
   H_RECORD_SEED,
 } from '../generated/layout.ts';
+import { NoServices } from '../memory/services.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
 import { type Owners, Recovery } from '../recovery/replay.ts';
-import type { StoreImage } from '../store/contract.ts';
+import { type BlobId, BULK_OWNER, type StoreImage } from '../store/contract.ts';
 import type { DirectoryAccess } from '../store/manifest-files.ts';
 import { LogSums } from '../wal/format.ts';
 import { Journal } from '../wal/journal.ts';
@@ -25,6 +26,7 @@ import type { LogRing } from '../wal/ring.ts';
 import { listLogFiles } from '../wal/segment-files.ts';
 import { type LogParts, LogWriter, type LogWriterState } from '../wal/segment-writer.ts';
 import type { PoolCore } from './core.ts';
+import { publishRound } from './events.ts';
 import type { LogSettings } from './log-options.ts';
 import type { PoolLog } from './pool-log.ts';
 
@@ -57,17 +59,17 @@ export function accessOf(directory: string, fs: FileSystem = nodeFileSystem): Di
   return { fs, directory, directorySync: new DirectorySync(fs) };
 }
 
+/** Whether the store in the directory has a log. */
+export function hasLog(image: StoreImage, access: DirectoryAccess): boolean {
+  return image.checkpointSeq > 0 || listLogFiles(access).segments.length > 0;
+}
+
 /**
  * Whether the store in the directory is to be opened with a log.
  *
  * @throws {WeirpoolError} `LOGGED_POOL`: it has one, and was to be opened without.
  */
-export function wantsLog(
-  log: boolean | undefined,
-  image: StoreImage,
-  access: DirectoryAccess,
-): boolean {
-  const has = image.checkpointSeq > 0 || listLogFiles(access).segments.length > 0;
+export function wantsLog(log: boolean | undefined, has: boolean, access: DirectoryAccess): boolean {
   if (has && log === false) {
     throw new WeirpoolError(
       'LOGGED_POOL',
@@ -102,31 +104,60 @@ function publishSettings({ memory }: PoolCore, plan: LogPlan, sums: LogSums): vo
   memory.storeU64(H_OPENED_AT, Date.now());
 }
 
-/** Replays, and opens the log for writing. */
-export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boolean): OpenedLog {
+function makeRecovery(core: PoolCore, log: PoolLog, plan: LogPlan): Recovery {
   const { settings, access, image, kernels, owners } = plan;
-  const { thread, store } = core;
   const sums = new LogSums(kernels);
   publishSettings(core, plan, sums);
   log.roots.set(image.roots, 0);
   const { storeId, epoch, checkpointSeq } = image;
-  const { segmentBytes, recordBytesMax, intervalMs } = settings;
+  const { segmentBytes, recordBytesMax } = settings;
   const writerParts: LogParts = { access, sums, storeId, epoch, segmentBytes, recordBytesMax };
   const source = { access, sums, storeId, checkpointSeq };
-  const recovery = new Recovery({ thread, source, writerParts, owners });
+  return new Recovery({ thread: core.thread, source, writerParts, owners });
+}
+
+/** Replays in memory, and writes nothing. */
+export function replayToRead(core: PoolCore, log: PoolLog, plan: LogPlan): void {
+  core.thread.services = new NoServices();
+  makeRecovery(core, log, plan).replayAll(log.transactions);
+}
+
+/** Replays, and opens the log for writing. */
+export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boolean): OpenedLog {
+  const { settings, access, image } = plan;
+  const { thread, store } = core;
+  const { storeId, epoch } = image;
+  const { segmentBytes, recordBytesMax, intervalMs } = settings;
+  const recovery = makeRecovery(core, log, plan);
   let journal: Journal | undefined;
   const theJournal = (): Journal => {
     journal ??= new Journal(thread, log.ring, recovery.writer(), intervalMs);
     return journal;
   };
-  const services = new InlineServices(thread, store, theJournal, settings.checkpoint);
+  const services = new InlineServices(thread, store, theJournal, settings.checkpoint, publishRound);
   thread.services = services;
   recovery.replayAll(log.transactions);
   const writer = recovery.finish();
   theJournal();
+  dropUnadopted(core, log, image);
   if (inline) return { handle: undefined, services };
   const common = { directory: access.directory, storeId, epoch, segmentBytes, recordBytesMax };
   return { handle: { ...common, intervalMs, state: writer.handOver() }, services };
+}
+
+/** Drops the blobs of bulk loads that no record has adopted. */
+function dropUnadopted({ control, store }: PoolCore, { roots }: PoolLog, image: StoreImage): void {
+  const left = [...image.roots].filter(
+    ([owner]) => owner >= BULK_OWNER && control.rootOf(owner) !== 0,
+  );
+  if (left.length === 0) return;
+  const isOf = (id: BlobId): boolean =>
+    left.some(([owner, last]) => owner - BULK_OWNER <= id && id <= last);
+  const gone = new Map(left.map(([owner]): [number, 0] => [owner, 0]));
+  const deleted = store.list().filter(isOf);
+  const { leaseEnd: nextBlobId } = store;
+  store.exclusively(() => store.commitSynced({ mapped: [], deleted, nextBlobId, roots: gone }));
+  roots.set(gone, 0);
 }
 
 /** The journal in its worker, where the opener has left it. */

@@ -5,17 +5,11 @@
  * Threads:     the opener. It holds the store for the process until it closes.
  */
 import { resolve } from 'node:path';
-import {
-  CONTROL_FENCED_WASM,
-  CONTROL_WASM,
-  KERNELS_WASM,
-  SERVICE_SOURCE,
-} from '../generated/assets.ts';
+import { SERVICE_SOURCE } from '../generated/assets.ts';
 import { H_OPENER, H_STATUS, STATUS_OPEN } from '../generated/layout.ts';
 import { Checksummer } from '../memory/checksum.ts';
 import { createPoolMemory, type MemoryPlan } from '../memory/pool-memory.ts';
 import { PoolThread } from '../memory/thread.ts';
-import { compileModules, type WasmModules } from '../memory/wasm.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
 import { createBackend, type MemoryStoreSpec } from '../store/attach-backend.ts';
 import type { BackendContext, StoreBackend, StoreImage } from '../store/contract.ts';
@@ -25,7 +19,16 @@ import { backendContext, type PoolHandle } from './attach.ts';
 import { PoolCore } from './core.ts';
 import { resolveLog } from './log-options.ts';
 import { LogService } from './log-service.ts';
-import { accessOf, type LogPlan, openLog, stagingFramesOf, wantsLog } from './open-log.ts';
+import { modules } from './modules.ts';
+import {
+  accessOf,
+  hasLog,
+  type LogPlan,
+  openLog,
+  replayToRead,
+  stagingFramesOf,
+  wantsLog,
+} from './open-log.ts';
 import {
   BLOB_BYTES_DEFAULT,
   type PoolOptions,
@@ -41,18 +44,6 @@ const BACKEND_WORDS = 16;
 /** More than the header of a manifest takes. */
 const MANIFEST_HEADER_BYTES_MAX = 64 * 1024;
 
-let compiled: WasmModules | undefined;
-
-/** Compiled once for each thread, used by every pool that it opens. */
-function modules(): WasmModules {
-  compiled ??= compileModules({
-    control: CONTROL_WASM,
-    controlFenced: CONTROL_FENCED_WASM,
-    kernels: KERNELS_WASM,
-  });
-  return compiled;
-}
-
 /** The store that the options name; `directory` means nothing to stores that are not files. */
 async function makeBackend(
   directory: string,
@@ -62,8 +53,8 @@ async function makeBackend(
   const { store } = options;
   if (typeof store === 'function') return store(context);
   if (store === 'file') {
-    const { fileSystem } = options;
-    const spec = { kind: 'file', directory } as const;
+    const { fileSystem, readOnly } = options;
+    const spec = { kind: 'file', directory, readOnly } as const;
     return createBackend(fileSystem === undefined ? spec : { ...spec, fileSystem }, context);
   }
   if (store === 'memory') return createBackend(memorySpec(options, context), context);
@@ -91,7 +82,7 @@ export interface OpenedPool {
   readonly handle: PoolHandle;
   readonly loader: LoaderService | undefined;
   readonly sweep: BackgroundSweep | undefined;
-  /** Undefined for a pool without a log. */
+  /** Undefined for a pool without a log, and for reading only. */
   readonly log: LogService | undefined;
 }
 
@@ -105,7 +96,8 @@ function planLog(
   const access = accessOf(resolve(directory), options.fileSystem);
   // A store that is no directory has no log unless it is asked for one.
   if (options.log === undefined && options.store !== 'file') return undefined;
-  if (!wantsLog(options.log, image, access)) return undefined;
+  const has = hasLog(image, access);
+  if (!wantsLog(options.log, has, access) || (options.readOnly && !has)) return undefined;
   const settings = resolveLog(options.logGiven, options.frames);
   return { settings, access, image, kernels, owners: options.owners };
 }
@@ -116,15 +108,22 @@ function ringOf(plan: LogPlan | undefined, frames: number): Pick<MemoryPlan, 'lo
   return { log: { ringBytes, stagingFrames: stagingFramesOf(frames) } };
 }
 
+interface StartParts {
+  readonly core: PoolCore;
+  readonly log: PoolLog;
+  readonly plan: LogPlan;
+  readonly handle: PoolHandle;
+  readonly options: ResolvedOptions;
+}
+
 /** Replays, then starts journal and checkpointer. */
-function startLog(
-  core: PoolCore,
-  log: PoolLog,
-  plan: LogPlan,
-  handle: PoolHandle,
-  inline: boolean,
-): LogService {
+function startLog({ core, log, plan, handle, options }: StartParts): LogService | undefined {
+  const inline = options.threads === 'inline';
   try {
+    if (options.readOnly) {
+      replayToRead(core, log, plan);
+      return undefined;
+    }
     const opened = openLog(core, log, plan, inline);
     return new LogService(core, handle, opened, plan.settings.checkpoint, SERVICE_SOURCE);
   } catch (error) {
@@ -157,7 +156,8 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
     const store = new MappedStore(thread, backend, new Checksummer(wasm.kernels, blobBytes));
     store.load(image);
     const log = plan?.settings;
-    const core = new PoolCore({ thread, store, frameWaitMs, log });
+    const { readOnly } = options;
+    const core = new PoolCore({ thread, store, frameWaitMs, readOnly, log });
     thread.memory.store(H_OPENER, thread.me + 1);
     thread.memory.store(H_STATUS, STATUS_OPEN);
     const handle: PoolHandle = {
@@ -165,6 +165,7 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
       backend: inline ? undefined : backend.handle(),
       backendWords,
       frameWaitMs,
+      readOnly,
       log: log && { durability: log.durability, debug: log.debug },
     };
     return {
@@ -172,7 +173,7 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
       handle,
       loader: inline ? undefined : new LoaderService(core, handle, SERVICE_SOURCE),
       sweep: options.sweep && new BackgroundSweep(core, options.sweep),
-      log: core.log && plan && startLog(core, core.log, plan, handle, inline),
+      log: core.log && plan && startLog({ core, log: core.log, plan, handle, options }),
     };
   } catch (error) {
     await backend.close();

@@ -20,7 +20,7 @@ export const BLOB_BYTES_MAX: number = 4 * 1024 * 1024;
 const FRAMES_DEFAULT = 512;
 const FRAMES_MIN = 4;
 const BLOBS_MAX_DEFAULT = 65536;
-const BLOBS_MAX_LIMIT = 2 ** 26;
+export const BLOBS_MAX_LIMIT: number = 2 ** 26;
 const FRAME_WAIT_MS_DEFAULT = 5000;
 const TIME_MS_MAX = 2 ** 31 - 1;
 /** Fewer frames than this do not deserve a shard of their own. */
@@ -75,6 +75,12 @@ export interface PoolOptions {
   readonly owners?: Owners;
   /** Prove by checksums that no blob is changed before the seal of its mini-transaction. Slow. */
   readonly debug?: boolean;
+  /**
+   * Opens a store that must be there, and writes nothing: records of its log are done again in
+   * memory, where there must be `frames` enough for what they change. Several readers may have a
+   * store open; beside a writer opening is refused with `STORE_LOCKED`. Default false.
+   */
+  readonly readOnly?: boolean;
   /** Every file call; for simulated disks, with `threads: 'inline'`. */
   readonly fileSystem?: FileSystem;
 }
@@ -96,6 +102,7 @@ export interface ResolvedOptions {
   /** Undefined: as the store has it. */
   readonly log: boolean | undefined;
   readonly logGiven: LogGiven;
+  readonly readOnly: boolean;
   readonly owners: Owners;
   readonly fileSystem: FileSystem | undefined;
 }
@@ -173,9 +180,18 @@ export function resolveOptions(options: PoolOptions): ResolvedOptions {
     threads,
     log: log === undefined ? undefined : log !== false,
     logGiven,
+    readOnly: readOnlyOf(options),
     owners,
     fileSystem,
   };
+}
+
+function readOnlyOf({ readOnly = false, store = 'file' }: PoolOptions): boolean {
+  if (typeof readOnly !== 'boolean') throw new TypeError('readOnly must be true or false');
+  if (readOnly && store !== 'file') {
+    throw new TypeError("readOnly is for stores in a directory: leave `store` out, or 'file'");
+  }
+  return readOnly;
 }
 
 function framesOf({ frames = FRAMES_DEFAULT }: PoolOptions): number {

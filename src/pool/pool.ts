@@ -6,31 +6,26 @@
  * Threads:     one object for each thread: `open` in one, `attach` in the others.
  */
 import type { Worker } from 'node:worker_threads';
-import { oldestDirtyMs } from '../checkpoint/checkpointer.ts';
 import type { RoundReport } from '../checkpoint/requests.ts';
 import { WeirpoolError } from '../errors.ts';
-import {
-  type ControlExports,
-  FRAMES_MAX,
-  GONE,
-  H_DIRTY_COUNT,
-  MISS,
-  STOPPED,
-} from '../generated/layout.ts';
+import { type ControlExports, GONE, H_DIRTY_COUNT, MISS, STOPPED } from '../generated/layout.ts';
 import type { Frame } from '../memory/frame.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
 import { watchWorker } from '../memory/worker-watch.ts';
 import type { BlobId, BlobStore, StoreFinding } from '../store/contract.ts';
+import type { BulkLoad } from '../txn/bulk-load.ts';
 import type { Op } from '../txn/op.ts';
 import type { Change, ChangeOptions } from '../txn/transactions.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { attachCore, type PoolHandle } from './attach.ts';
 import { closeOpened } from './close.ts';
 import type { PoolCore } from './core.ts';
-import { ExclusiveGuard, loggedError, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
+import { PoisonWatch } from './events.ts';
+import { ExclusiveGuard, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
 import { integerBetween } from './integer-between.ts';
+import { logStats } from './log-stats.ts';
 import { type OpenedPool, openCore } from './open.ts';
-import type { PoolOptions } from './options.ts';
+import { BLOBS_MAX_LIMIT, type PoolOptions } from './options.ts';
 import type { PoolLog } from './pool-log.ts';
 import { Prefetcher, ringForLoader } from './prefetcher.ts';
 import { checkBlobId, goneError } from './residency.ts';
@@ -73,6 +68,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   readonly #me: number;
   readonly #out: number;
   readonly #watch: WorkerWatch;
+  readonly #poison: PoisonWatch;
   readonly #prefetcher: Prefetcher;
   #closed: Promise<void> | undefined;
 
@@ -89,6 +85,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
     this.#me = core.me;
     this.#out = core.thread.outIndex;
     this.#watch = new WorkerWatch(core);
+    this.#poison = new PoisonWatch(core);
     this.#prefetcher = new Prefetcher(core, this.#loaderStarter());
   }
 
@@ -251,7 +248,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    */
   write(id: BlobId): ExclusiveGuard {
     if (typeof id !== 'number') checkBlobId(id);
-    if (this.#core.logged) throw loggedError('write');
+    if (!this.#core.writable) throw this.#core.refused('write');
     const index = this.#control.pinExclusive(id, this.#me, SEQ_UNLOGGED);
     if (index >= 0) return new ExclusiveGuard(this.#core, this.#memory.frame(index), id, true);
     return this.#writeSlowly(id);
@@ -366,7 +363,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    *          nobody holds it, and others wait with it.
    */
   writeBlob(id: BlobId, bytes: Uint8Array): void {
-    if (this.#core.logged) throw loggedError('writeBlob');
+    if (!this.#core.writable) throw this.#core.refused('writeBlob');
     this.#checkAllocated(id);
     this.#checkBytes(bytes);
     const { residency, store } = this.#core;
@@ -391,7 +388,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * `BLOB_GONE`. False, and nothing done, if there is no such blob. Errors as `writeBlob`.
    */
   deleteBlob(id: BlobId): boolean {
-    if (this.#core.logged) throw loggedError('deleteBlob');
+    if (!this.#core.writable) throw this.#core.refused('deleteBlob');
     checkBlobId(id);
     const { residency, store } = this.#core;
     return store.exclusively(() => {
@@ -472,32 +469,33 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    *         may be tried again; `READ_ONLY`, `UNLOGGED_POOL`, `POISONED`, `POOL_CLOSED`.
    */
   checkpoint(): Promise<RoundReport> {
-    return this.#log().rounds.run();
+    return this.#log().checkpoint();
   }
 
   /** Runs a round if the blob is cached and newer than the store. Errors as `checkpoint`. */
-  async flush(id: BlobId): Promise<void> {
-    checkBlobId(id);
-    const { rounds } = this.#log();
-    this.#core.thread.assertRunning();
-    const frame = this.#core.residency.frameOf(id);
-    if (frame !== MISS && this.#control.unflushedSeq(frame) !== 0) await rounds.run();
+  flush(id: BlobId): Promise<void> {
+    return this.#log().flush(id);
   }
 
   /** Runs a round if at least `threshold` frames are dirty: how many it wrote. Errors as `checkpoint`. */
-  async flushIfNeeded(threshold: number): Promise<number> {
-    integerBetween('threshold', threshold, 0, FRAMES_MAX);
-    const { rounds } = this.#log();
-    return this.dirtyFrames() < threshold ? 0 : (await rounds.run()).frames;
+  flushIfNeeded(threshold: number): Promise<number> {
+    return this.#log().flushIfNeeded(threshold);
   }
 
   /** Runs a round if a frame has been dirty for `ms`: how many it wrote. Errors as `checkpoint`. */
-  async flushOlderThan(ms: number): Promise<number> {
-    integerBetween('ms', ms, 0, Number.MAX_SAFE_INTEGER);
-    const { rounds } = this.#log();
-    this.#core.thread.assertRunning();
-    const age = oldestDirtyMs(this.#core);
-    return age < 0 || age < ms ? 0 : (await rounds.run()).frames;
+  flushOlderThan(ms: number): Promise<number> {
+    return this.#log().flushOlderThan(ms);
+  }
+
+  /**
+   * Begins a bulk load of up to `blobsMax` blobs, which go straight to the store: commit it, then let
+   * a mini-transaction adopt the range.
+   *
+   * @throws {WeirpoolError} `STORE_FULL`, `STORE_IO`, `READ_ONLY`, `UNLOGGED_POOL`, `LATCH_HELD`.
+   */
+  bulkLoad(blobsMax: number): BulkLoad {
+    integerBetween('blobsMax', blobsMax, 1, BLOBS_MAX_LIMIT);
+    return this.#log().bulkLoad(blobsMax);
   }
 
   /** Frames that the next round would write. */
@@ -538,6 +536,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
       threads: attachedThreads(memory),
       memoryBytes: frames * blobBytes + memory.shared.controlBytes,
       store: this.#core.store.stats(),
+      log: this.#core.logged ? logStats(memory) : undefined,
     };
   }
 
@@ -553,6 +552,15 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    */
   watch(worker: Worker): void {
     watchWorker(worker);
+  }
+
+  /**
+   * Calls `listener` once when the pool has stopped for good, soon if it has already.
+   *
+   * @returns Takes the listener off again.
+   */
+  onPoison(listener: (error: WeirpoolError) => void): () => void {
+    return this.#poison.add(listener);
   }
 
   /**
@@ -583,6 +591,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
       }
     } finally {
       this.#watch.stop();
+      this.#poison.stop();
     }
   }
 

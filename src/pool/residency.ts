@@ -10,6 +10,7 @@
  * Threads:     any. A load is always completed by the thread that claimed the frame, without its
  *              event loop.
  */
+import { channel } from 'node:diagnostics_channel';
 import { ERROR_CODES, type ErrorCode, WeirpoolError } from '../errors.ts';
 import {
   BUSY,
@@ -29,6 +30,13 @@ import type { BlobId } from '../store/contract.ts';
 import { asWeirpoolError, type MappedStore, notFound } from '../store/mapped-store.ts';
 import { countFrames } from './stats.ts';
 import { RestartError } from './want.ts';
+
+/** Published to `weirpool:evict`, in the thread that evicts. */
+export interface EvictEvent {
+  readonly id: BlobId;
+}
+
+const EVICT_CHANNEL = channel('weirpool:evict');
 
 /** Found by another thread in the meantime: look again. */
 const LOST_RACE = -1;
@@ -211,7 +219,7 @@ export class Residency {
     const free = this.#thread.wait(() => control.takeFree(this.#me, PARK_MS));
     if (free !== NONE) return free;
     const victim = this.#thread.wait(() => control.sweep(this.#me, PARK_MS));
-    if (victim !== NONE) this.#unmap(victim);
+    if (victim !== NONE) this.#unmapVictim(victim);
     return victim;
   }
 
@@ -271,9 +279,15 @@ export class Residency {
     if (this.#thread.wait(() => control.evictFrame(frame, id, this.#me, PARK_MS)) !== OK) {
       return false;
     }
-    this.#unmap(frame);
+    this.#unmapVictim(frame);
     this.giveBack(frame);
     return true;
+  }
+
+  #unmapVictim(frame: number): void {
+    const id = this.#control.blobOf(frame);
+    this.#unmap(frame);
+    if (EVICT_CHANNEL.hasSubscribers) EVICT_CHANNEL.publish({ id } satisfies EvictEvent);
   }
 
   get framesFree(): number {

@@ -22,6 +22,7 @@ import {
 } from '../generated/layout.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { StoreStats } from '../store/contract.ts';
+import type { LogStats } from './log-stats.ts';
 
 export interface FrameCounts {
   readonly free: number;
@@ -29,7 +30,10 @@ export interface FrameCounts {
   readonly loading: number;
   readonly pinned: number;
   readonly latched: number;
+  /** Frames that the next round (without a log: the close) writes. */
   readonly dirty: number;
+  /** Frames that a running round is writing. */
+  readonly flushing: number;
 }
 
 export interface ThreadCounts {
@@ -53,13 +57,15 @@ export interface PoolStats extends FrameCounts, ThreadCounts {
   /** Bytes of shared memory that the pool can touch: frames and control structures. */
   readonly memoryBytes: number;
   readonly store: StoreStats;
+  /** Undefined on a pool without a log. */
+  readonly log: LogStats | undefined;
 }
 
 const PIN_MODULUS = 2 ** 32;
 
 export function countFrames(memory: ThreadMemory): FrameCounts {
   const { control } = memory;
-  const counts = { free: 0, cached: 0, loading: 0, pinned: 0, latched: 0, dirty: 0 };
+  const counts = { free: 0, cached: 0, loading: 0, pinned: 0, latched: 0, dirty: 0, flushing: 0 };
   for (let frame = 0; frame < memory.shared.frames; frame++) {
     const state = control.stateOf(frame);
     if (state === FRAME_LOADING) counts.loading++;
@@ -68,20 +74,23 @@ export function countFrames(memory: ThreadMemory): FrameCounts {
       if (control.holdsOf(frame) % PIN_MODULUS > 0) counts.pinned++;
       if (control.isLatched(frame) !== 0) counts.latched++;
       if (control.dirtySeq(frame) !== 0) counts.dirty++;
+      if (control.flushingSeq(frame) !== 0) counts.flushing++;
     } else if (state !== FRAME_EVICTING) counts.free++;
   }
   return counts;
 }
 
-/** Sums the counters of all slots, also of threads that have left. */
+/** Sums a counter of all slots, also of threads that have left. */
+export function sumOfSlots(memory: ThreadMemory, field: number): number {
+  let total = 0;
+  for (let slot = 0; slot < SLOTS_MAX; slot++) {
+    total += memory.loadU64(SLOTS + slot * SLOT_BYTES + field);
+  }
+  return total;
+}
+
 export function countThreads(memory: ThreadMemory): ThreadCounts {
-  const sum = (field: number): number => {
-    let total = 0;
-    for (let slot = 0; slot < SLOTS_MAX; slot++) {
-      total += memory.loadU64(SLOTS + slot * SLOT_BYTES + field);
-    }
-    return total;
-  };
+  const sum = (field: number): number => sumOfSlots(memory, field);
   return {
     hits: sum(S_HITS),
     misses: sum(S_MISSES),

@@ -27,7 +27,7 @@ import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
 import { DirectorySync, readOwn, statIfPresent } from '../fs/files.ts';
 import { Checksummer } from '../memory/checksum.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
-import type { BlobId, BlobMapping } from '../store/contract.ts';
+import { type BlobId, type BlobMapping, BULK_OWNER } from '../store/contract.ts';
 import { DataFile } from '../store/data-file.ts';
 import { DATA_FILE } from '../store/file-backend.ts';
 import type { ManifestHeader } from '../store/manifest.ts';
@@ -44,9 +44,6 @@ import { findingOf, type VerifyFinding } from './finding.ts';
 import { checkLog, type LogExpectation } from './verify-log.ts';
 
 export type { VerifyCode, VerifyFinding } from './finding.ts';
-
-/** Owners from here on are no indexes: `owner - RESERVED_OWNERS` to the root's id is a bulk range. */
-export const RESERVED_OWNERS: number = 2 ** 52;
 
 /** What a manifest is summed with, piece by piece. */
 const SCRATCH_BYTES = 64 * 1024;
@@ -85,8 +82,8 @@ interface FoundManifest {
 /** First and last id of each bulk load that nothing has adopted yet. */
 function reservedRanges({ roots }: StoreState): readonly (readonly [BlobId, BlobId])[] {
   return [...roots]
-    .filter(([owner]) => owner >= RESERVED_OWNERS)
-    .map(([owner, last]) => [owner - RESERVED_OWNERS, last]);
+    .filter(([owner]) => owner >= BULK_OWNER)
+    .map(([owner, last]) => [owner - BULK_OWNER, last]);
 }
 
 function expectationOf({ header, state }: ManifestContent): LogExpectation {
@@ -195,7 +192,7 @@ class Verification {
     for (const id of blobs.keys()) this.#checkAllocated(path, id, nextBlobId);
     for (const [, last] of reservedRanges(state)) this.#checkAllocated(path, last, nextBlobId);
     for (const [owner, id] of roots) {
-      if (owner >= RESERVED_OWNERS || blobs.has(id)) continue;
+      if (owner >= BULK_OWNER || blobs.has(id)) continue;
       const message =
         `${path} names blob ${id} as the root of owner ${owner}, and has no such blob. Restore ` +
         'the store from a backup.';

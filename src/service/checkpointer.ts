@@ -5,7 +5,9 @@
  * Threads:     one for each pool with a log. Between rounds it parks; during one its event loop
  *              serves the writes in flight.
  */
+import { parentPort } from 'node:worker_threads';
 import { Checkpointer } from '../checkpoint/checkpointer.ts';
+import type { RoundEvent } from '../checkpoint/round.ts';
 import {
   H_CHECKPOINTER,
   H_ROUND_WAKE,
@@ -20,6 +22,11 @@ import { attachCore } from '../pool/attach.ts';
 import type { PoolCore } from '../pool/core.ts';
 import type { CheckpointOptions } from '../pool/log-options.ts';
 import type { ServiceData } from '../pool/log-service.ts';
+
+/** The opener publishes it: a channel is heard in one thread alone. */
+function onRound(event: RoundEvent): void {
+  parentPort?.postMessage(event);
+}
 
 async function serve(core: PoolCore, checkpointer: Checkpointer): Promise<void> {
   const { control, memory, thread } = core;
@@ -42,7 +49,7 @@ export async function runCheckpointer({ handle, checkpoint }: ServiceData): Prom
   const services = thread.services as LogServices;
   const triggers = checkpoint as Required<CheckpointOptions>;
   try {
-    await serve(core, new Checkpointer({ thread, store, services }, triggers));
+    await serve(core, new Checkpointer({ thread, store, services, onRound }, triggers));
   } finally {
     await store.backend.close();
     memory.store(H_CHECKPOINTER, 0);

@@ -18,6 +18,12 @@ import type { Checksummer } from '../memory/checksum.ts';
 /** Positive safe integer, handed out in increasing order, never used again. */
 export type BlobId = number;
 
+/**
+ * Owners from here on are no indexes but ranges of blobs that a bulk load has committed and that no
+ * record has adopted: `owner - BULK_OWNER` is the first id of the range, the owner's root the last.
+ */
+export const BULK_OWNER: number = 2 ** 52;
+
 /** One entry of the mapping. */
 export interface BlobMapping {
   readonly id: BlobId;

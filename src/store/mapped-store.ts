@@ -199,11 +199,33 @@ export class MappedStore {
   /** Sees to it that the mapping will have room for one more blob; false if it will not. */
   reserveName(): boolean {
     const { memory } = this.#thread;
-    const capacity = memory.load(H_MAP_MASK) + 1;
-    const created = Atomics.add(memory.u32, H_CREATED / Uint32Array.BYTES_PER_ELEMENT, 1) + 1;
-    if (memory.load(H_MAP_COUNT) + created <= capacity - Math.floor(capacity / 8)) return true;
+    Atomics.add(memory.u32, H_CREATED / Uint32Array.BYTES_PER_ELEMENT, 1);
+    if (this.#hasRoom(0)) return true;
     this.returnName();
     return false;
+  }
+
+  #hasRoom(blobs: number): boolean {
+    const { memory } = this.#thread;
+    const capacity = memory.load(H_MAP_MASK) + 1;
+    const named = memory.load(H_MAP_COUNT) + memory.load(H_CREATED);
+    return named + blobs <= capacity - Math.floor(capacity / 8);
+  }
+
+  /**
+   * The same for several.
+   *
+   * @throws {WeirpoolError} `STORE_FULL`.
+   */
+  reserveNames(count: number): void {
+    const { memory } = this.#thread;
+    Atomics.add(memory.u32, H_CREATED / Uint32Array.BYTES_PER_ELEMENT, count);
+    try {
+      this.assertRoom(0);
+    } catch (error) {
+      this.returnName(count);
+      throw error;
+    }
   }
 
   /** A name that was reserved is used, or not needed. */
@@ -269,12 +291,7 @@ export class MappedStore {
 
   /** Refuses before anything is written what the mapping could not name; `blobs` are new ones. */
   assertRoom(blobs: number): void {
-    const { memory } = this.#thread;
-    const capacity = memory.load(H_MAP_MASK) + 1;
-    const named = memory.load(H_MAP_COUNT) + memory.load(H_CREATED);
-    if (named + blobs > capacity - Math.floor(capacity / 8)) {
-      throw this.fullError();
-    }
+    if (!this.#hasRoom(blobs)) throw this.fullError();
   }
 
   fullError(): WeirpoolError {
@@ -408,6 +425,17 @@ export class MappedStore {
       if (Number(id) >= memory.loadU64(H_LEASE_END)) return undefined;
       if (Atomics.compareExchange(memory.u64, at, id, id + 1n) === id) return Number(id);
     }
+  }
+
+  /** So many ids in a row: the first one. Waits for the disk. */
+  allocateRange(count: number): BlobId {
+    const { memory } = this.#thread;
+    this.#assertNoLatch();
+    const at = H_NEXT_ID / BigUint64Array.BYTES_PER_ELEMENT;
+    const first = Number(Atomics.add(memory.u64, at, BigInt(count)));
+    const last = first + count - 1;
+    if (last >= memory.loadU64(H_LEASE_END)) this.exclusively(() => this.#extendLease(last));
+    return first;
   }
 
   /** Leases more ids if the ones in reserve are used up. Waits for the disk. */

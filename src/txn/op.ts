@@ -25,8 +25,9 @@ import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { PoolThread } from '../memory/thread.ts';
 import { checkBlobId } from '../pool/residency.ts';
 import { RestartError } from '../pool/want.ts';
-import type { BlobId } from '../store/contract.ts';
+import { type BlobId, BULK_OWNER } from '../store/contract.ts';
 import type { LogRecord } from '../wal/format.ts';
+import type { BulkRange } from './bulk-load.ts';
 import { endedError, OpBlob, type OpLife, type OpMode } from './op-blob.ts';
 import type { OpHost } from './op-host.ts';
 
@@ -43,7 +44,7 @@ export class Op implements OpLife, Disposable {
   readonly owner: number;
   #state: 'acquiring' | 'sealed' | 'ended' = 'acquiring';
   #blobs: OpBlob[] = [];
-  /** Ids that were created and deleted again in this op: they only go into the record. */
+  /** Ids that the record names: created (and perhaps deleted again), first ones of adopted ranges. */
   #created: BlobId[] = [];
   #roots: Map<number, BlobId> | undefined;
   #payloadMax = 0;
@@ -255,6 +256,40 @@ export class Op implements OpLife, Disposable {
     this.#roots.set(owner, id);
   }
 
+  /**
+   * Makes the blobs of a bulk load part of an index, from the commit on. The record must tell the
+   * range to `replay`, which adopts it again.
+   *
+   * @throws {WeirpoolError} `BLOB_NOT_FOUND`: it is not there, or was adopted before; `TX_ENDED`.
+   */
+  adopt(range: Pick<BulkRange, 'first' | 'last'>): void {
+    this.#assertAcquiring();
+    const first = checkBlobId(range.first);
+    const owner = BULK_OWNER + first;
+    if (this.#replayed !== undefined) this.#assertNamed(first);
+    if (this.#control.rootOf(owner) !== range.last || this.#roots?.has(owner)) {
+      throw new WeirpoolError(
+        'BLOB_NOT_FOUND',
+        `There is no bulk load of blobs ${first} to ${range.last} that waits to be adopted.`,
+        { details: { first, last: range.last } },
+      );
+    }
+    this.#created.push(first);
+    this.#roots ??= new Map();
+    this.#roots.set(owner, 0);
+  }
+
+  /** A record that adopts names the first blob of the range among those that it creates. */
+  #assertNamed(first: BlobId): void {
+    const named = this.#nextId();
+    if (named === first) return;
+    throw new WeirpoolError(
+      'REPLAY_FAILED',
+      `The record creates or adopts blob ${named} next; its replay adopts blob ${first}.`,
+      { details: { id: first, named } },
+    );
+  }
+
   // --- sealing -----------------------------------------------------------------------------------
 
   /**
@@ -356,7 +391,8 @@ export class Op implements OpLife, Disposable {
   }
 
   #assertFits(record: Uint8Array | undefined): void {
-    const structural = record === undefined && this.#replayed === undefined;
+    if (this.#replayed !== undefined) return;
+    const structural = record === undefined;
     if (structural && (this.#created.length > 0 || this.#roots !== undefined || this.#deletes)) {
       throw new TypeError('A change that creates, deletes or sets roots needs a record');
     }

@@ -4,17 +4,11 @@
  * Owns:        nothing; assembly/pending.ts has the table.
  * Invariants:  I3  a root is part of the cut whose seq it does not exceed.
  * Threads:     any; set inside the gate.
- *
- * Owners from BULK_OWNER on are ranges of blobs that a bulk load has committed and that nobody has
- * adopted yet: the first id is the owner's distance from it, the last one its root.
  */
 import { WeirpoolError } from '../errors.ts';
 import { OK, ROOTS_MAX } from '../generated/layout.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
-import type { BlobId } from '../store/contract.ts';
-
-/** Owners below are indexes; owners from here on are bulk ranges. */
-export const BULK_OWNER: number = 2 ** 52;
+import { type BlobId, BULK_OWNER } from '../store/contract.ts';
 
 /** @throws {TypeError} not a number; {RangeError} not an owner. */
 export function checkOwner(owner: unknown): number {

@@ -72,6 +72,15 @@ export interface TransactionParts {
   readonly durability: Durability;
   readonly rounds: RoundRequests;
   readonly debug: boolean;
+  readonly readOnly: boolean;
+}
+
+export function readOnlyError(what: string): WeirpoolError {
+  return new WeirpoolError(
+    'READ_ONLY',
+    `The store was opened for reading only, and ${what} would change it. Open it without \`readOnly\`.`,
+    { details: { operation: what } },
+  );
 }
 
 function isThenable(value: unknown): boolean {
@@ -87,6 +96,7 @@ export class Transactions implements OpHost {
   readonly debug: boolean;
   readonly frameShareMin: number;
   readonly #durability: Durability;
+  readonly #readOnly: boolean;
   readonly #rounds: RoundRequests;
   readonly #control: ControlExports;
   readonly #memory: ThreadMemory;
@@ -103,6 +113,7 @@ export class Transactions implements OpHost {
     this.ring = parts.ring;
     this.roots = parts.roots;
     this.debug = parts.debug;
+    this.#readOnly = parts.readOnly;
     this.#durability = parts.durability;
     this.#rounds = parts.rounds;
     this.#control = parts.thread.control;
@@ -129,6 +140,7 @@ export class Transactions implements OpHost {
       );
     }
     this.thread.assertRunning();
+    if (this.#readOnly && record === undefined) throw readOnlyError('a mini-transaction');
     const result = this.#control.opBegin(this.thread.me);
     if (result === HELD) {
       throw new WeirpoolError(

@@ -219,7 +219,7 @@ async function join({ memory, backend, backendWords }: PoolHandle): Promise<Pool
   const context = backendContext(kernels, memory.blobBytes, backendWords);
   const checksummer = new Checksummer(kernels, memory.blobBytes);
   const store = new MappedStore(thread, await attachBackend(backend, context), checksummer);
-  return new PoolCore({ thread, store, frameWaitMs: 0, log: undefined });
+  return new PoolCore({ thread, store, frameWaitMs: 0, readOnly: false, log: undefined });
 }
 
 async function steps(): Promise<void> {

@@ -2,8 +2,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
-import { RESERVED_OWNERS, type VerifyReport, verifyStore } from '../../../src/recovery/verify.ts';
-import type { StoreChange } from '../../../src/store/contract.ts';
+import { type VerifyReport, verifyStore } from '../../../src/recovery/verify.ts';
+import { BULK_OWNER, type StoreChange } from '../../../src/store/contract.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
 import { BLOCK_BYTES, FIRST_RECORD } from '../../../src/store/manifest.ts';
 import {
@@ -106,7 +106,7 @@ export async function newStore({ clean = true } = {}) {
   store.write(blobs.slice(0, 3));
   const roots = new Map([
     [1, 4],
-    [RESERVED_OWNERS + 30, 33],
+    [BULK_OWNER + 30, 33],
   ]);
   const checkpointSeq = store.seqs[1] as number;
   store.write(blobs.slice(3), { roots, checkpointSeq, nextBlobId: 34 });

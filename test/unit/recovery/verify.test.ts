@@ -11,7 +11,8 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
-import { RESERVED_OWNERS, verifyStore } from '../../../src/recovery/verify.ts';
+import { verifyStore } from '../../../src/recovery/verify.ts';
+import { BULK_OWNER } from '../../../src/store/contract.ts';
 import { BLOCK_BYTES, CLOSE_POSITION, FIRST_RECORD } from '../../../src/store/manifest.ts';
 import { GROUP_HEADER_BYTES } from '../../../src/wal/format.ts';
 import { faultyFileSystem } from '../fs/faulty-file-system.ts';
@@ -323,7 +324,7 @@ describe('a mapping that contradicts itself', () => {
   it('ids that would be handed out again are found', async () => {
     const findings = await committed((store, bytes) => {
       const nextBlobId = 40;
-      const roots = new Map([[RESERVED_OWNERS + 38, 45]]);
+      const roots = new Map([[BULK_OWNER + 38, 45]]);
       store.write([{ id: 40, slot: 9, bytes }], { nextBlobId, roots });
     });
     const expected = { code: 'ID_NOT_ALLOCATED', path: 'manifest-2' };
