@@ -195,6 +195,7 @@ describe('what changes counters and recency, and what does not', () => {
       pinned: 1,
       latched: 1,
       dirty: 1,
+      flushing: 0,
       hits: 0,
       misses: 1,
       restarts: 0,
@@ -203,6 +204,7 @@ describe('what changes counters and recency, and what does not', () => {
       loads: 1,
       loadFailures: 0,
       parks: 0,
+      log: undefined,
     });
     expect(memoryBytes).toBeGreaterThan(FRAMES * BLOB_BYTES);
     expect(store).toMatchObject({ blobs: 1, slotsUsed: 1, commits: expect.any(Number) });
