@@ -10,6 +10,7 @@
  */
 import { WeirpoolError } from '../errors.ts';
 import {
+  H_CHECKPOINT_SEQ,
   H_LOG_BASE,
   H_LOG_CONSUMED,
   H_LOG_DURABLE,
@@ -51,7 +52,9 @@ export class Recovery {
   readonly #parts: RecoveryParts;
   readonly #records: Iterator<LogRecord>;
   /** Read ahead, because a round needed the log's end. */
-  #ahead: LogRecord[] = [];
+  readonly #ahead: LogRecord[] = [];
+  /** How many of these were taken. */
+  #aheadTaken = 0;
   #writer: LogWriter | undefined;
   /** Records that were done again. */
   replayed = 0;
@@ -66,12 +69,17 @@ export class Recovery {
 
   /** Does everything again. Errors: `REPLAY_FAILED`, `WAL_CORRUPT`, `STORE_IO`. */
   replayAll(transactions: Transactions): void {
-    let at = 0;
-    for (;;) {
-      const record = this.#ahead[at++] ?? this.#next();
-      if (record === undefined) return;
+    // Where the cut is: a round before the first record must not move it back.
+    this.#thread.memory.storeU64(H_LOG_TAIL, this.#parts.source.checkpointSeq);
+    for (let record = this.#take(); record !== undefined; record = this.#take()) {
       this.#replay(record, transactions);
     }
+  }
+
+  /** The next record: those that were read ahead come before what is still to be read. */
+  #take(): LogRecord | undefined {
+    if (this.#aheadTaken < this.#ahead.length) return this.#ahead[this.#aheadTaken++];
+    return this.#next();
   }
 
   #next(): LogRecord | undefined {
@@ -113,8 +121,8 @@ export class Recovery {
   writer(): LogWriter {
     if (this.#writer !== undefined) return this.#writer;
     for (let record = this.#next(); record !== undefined; record = this.#next()) {
-      this.#ownerOf(record);
       this.#ahead.push(record);
+      this.#ownerOf(record);
     }
     const { checkpointSeq } = this.#parts.source;
     this.#writer = LogWriter.open(this.#parts.writerParts, this.#reader.end, checkpointSeq);
@@ -128,7 +136,8 @@ export class Recovery {
     const writer = this.writer();
     const { memory } = this.#thread;
     const start = writer.writtenSeq;
-    const backlog = writer.recordBytesAbove(this.#parts.source.checkpointSeq);
+    // Rounds in the middle of the replay have moved the cut.
+    const backlog = writer.recordBytesAbove(memory.loadU64(H_CHECKPOINT_SEQ));
     for (const word of [H_LOG_TAIL, H_LOG_TAKEN, H_LOG_CONSUMED, H_LOG_WRITTEN, H_LOG_DURABLE]) {
       memory.storeU64(word, start);
     }

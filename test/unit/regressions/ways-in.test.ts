@@ -34,7 +34,7 @@ function lookalikes(id: number): unknown[] {
     `${id}`,
     ` ${id} `,
     [id],
-    { valueOf: () => id },
+    { registerValue: () => id },
     new Number(id),
     BigInt(id),
     new Date(id),
