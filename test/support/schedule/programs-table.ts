@@ -96,6 +96,26 @@ const changer: Body = (t) => {
   t.equal(t.control.unpinExclusive(frame, t.me), OK, 'unpinExclusive');
 };
 
+// --- a round that fails -------------------------------------------------------------------------
+
+const ROUND = 1;
+
+/** The blob was changed and captured, and its image copied. */
+function setupCaptured(s: Setup): void {
+  const frame = s.load(BLOB);
+  s.control.markDirty(frame, 7);
+  s.control.captureAll(ROUND);
+  s.control.endCopy(frame);
+}
+
+/**
+ * The round has failed: what it captured is dirty again. Its mark moves between two words, so that a
+ * single look at both could find neither; an eviction looks before and after it has set E.
+ */
+const restorer: Body = (t) => {
+  t.check(t.control.restore(0) !== 0, 'I1 a captured frame is put back');
+};
+
 function after(s: Setup): string | undefined {
   return s.wrongCounts() ?? s.wrongFrames();
 }
@@ -249,6 +269,7 @@ export const TABLE_PROGRAMS: readonly Program[] = [
   { name: 'pin-evict', setup: setupOne, after, bodies: [pinner, evictor, sharedPinner] },
   { name: 'locate-replace', setup: setupOne, after, bodies: [locator, replacer] },
   { name: 'change-replace', setup: setupOne, after, bodies: [changer, replacer, changer] },
+  { name: 'change-restored', setup: setupCaptured, after, bodies: [replacer, restorer] },
   { name: 'miss-twice', frames: 3, setup: setupChain, after, bodies: [misser, misser, finder] },
   { name: 'chain', frames: 3, setup: setupTwo, after, bodies: [mover, finder, inserter] },
   {
