@@ -127,13 +127,30 @@ export function rootOf(owner: f64): f64 {
   return 0;
 }
 
-/** Whether the owner has an entry or could get one: OK, FULL. */
-export function rootRoom(owner: f64): i32 {
-  if (atomic.load<u32>(H_ROOTS) < ROOTS_MAX) return OK;
-  return placeOf(<u64>owner + 1) >= 0 ? OK : FULL;
+/** An entry without a root that no round needs any more. */
+function isUnused(entry: usize): bool {
+  const done = atomic.load<u64>(entry + 16) <= atomic.load<u64>(H_CHECKPOINT_SEQ);
+  return done && atomic.load<u64>(entry + 8) == 0;
 }
 
-/** The owner's entry, else one without a root that no round needs any more, else an empty one. */
+/** Whether the owner has an entry. */
+export function rootKnown(owner: f64): bool {
+  const index = placeOf(<u64>owner + 1);
+  return index >= 0 && atomic.load<u64>(rootEntry(<u32>index)) == <u64>owner + 1;
+}
+
+/** Whether the owner has an entry or could get one beside so many other new ones: OK, FULL. */
+export function rootRoom(owner: f64, others: u32): i32 {
+  if (atomic.load<u32>(H_ROOTS) + others < ROOTS_MAX || rootKnown(owner)) return OK;
+  let used: u32 = others;
+  for (let index: u32 = 0; index < ROOT_ENTRIES; index++) {
+    const entry = rootEntry(index);
+    if (atomic.load<u64>(entry) != 0 && !isUnused(entry)) used++;
+  }
+  return used < ROOTS_MAX ? OK : FULL;
+}
+
+/** The owner's entry, else an unused one on the way there, else an empty one. */
 function placeOf(key: u64): i32 {
   let index = spread(key, ROOT_MASK);
   let unused: i32 = -1;
@@ -141,30 +158,33 @@ function placeOf(key: u64): i32 {
     const entry = rootEntry(index);
     const there = atomic.load<u64>(entry);
     if (there == key) return <i32>index;
-    if (there == 0) {
-      if (unused >= 0) return unused;
-      return atomic.load<u32>(H_ROOTS) < ROOTS_MAX ? <i32>index : -1;
-    }
-    const done = atomic.load<u64>(entry + 16) <= atomic.load<u64>(H_CHECKPOINT_SEQ);
-    if (unused < 0 && done && atomic.load<u64>(entry + 8) == 0) unused = <i32>index;
+    if (there == 0) return unused >= 0 ? unused : <i32>index;
+    if (unused < 0 && isUnused(entry)) unused = <i32>index;
     index = (index + 1) & ROOT_MASK;
   }
   return unused;
 }
 
-/** Sets an owner's root (0: none) by the record with that seq: OK, FULL, SLICE. */
+/**
+ * Sets an owner's root (0: none) by the record with that seq: OK, FULL, SLICE. Ops inside the gate
+ * come here in any order: the root of a later record stays.
+ */
 export function rootSet(owner: f64, root: f64, seq: f64, me: u32, parkMs: i32): i32 {
   if (lockTake(LOCK_PENDING, me, parkMs) != OK) return SLICE;
-  const index = placeOf(<u64>owner + 1);
-  if (index >= 0) {
-    const entry = rootEntry(<u32>index);
-    if (atomic.load<u64>(entry) == 0) atomic.add<u32>(H_ROOTS, 1);
-    atomic.store<u64>(entry + 16, <u64>seq);
-    atomic.store<u64>(entry, <u64>owner + 1);
-    atomic.store<u64>(entry + 8, <u64>root);
-  }
+  const key = <u64>owner + 1;
+  const index = placeOf(key);
+  if (index >= 0) putRoot(rootEntry(<u32>index), key, <u64>root, <u64>seq);
   lockGive(LOCK_PENDING);
   return index >= 0 ? OK : FULL;
+}
+
+function putRoot(entry: usize, key: u64, root: u64, seq: u64): void {
+  const there = atomic.load<u64>(entry);
+  if (there == key && atomic.load<u64>(entry + 16) > seq) return;
+  if (there == 0) atomic.add<u32>(H_ROOTS, 1);
+  atomic.store<u64>(entry + 16, seq);
+  atomic.store<u64>(entry, key);
+  atomic.store<u64>(entry + 8, root);
 }
 
 /** Owner at an index of the table whose root was changed above `seq`, else -1. */

@@ -251,7 +251,7 @@ export class Op implements OpLife, Disposable {
    */
   setRoot(owner: number, id: BlobId | 0): void {
     this.#assertAcquiring();
-    this.#host.roots.assertSettable(owner, id);
+    this.#host.roots.assertSettable(owner, id, this.#roots?.keys());
     this.#roots ??= new Map();
     this.#roots.set(owner, id);
   }

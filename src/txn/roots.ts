@@ -32,26 +32,39 @@ export class Roots {
     return root === 0 ? undefined : root;
   }
 
-  /** @throws {WeirpoolError} `STORE_FULL` when there are too many owners. */
-  assertSettable(owner: number, id: BlobId | 0): void {
+  /**
+   * @param others  Owners whose roots the same op sets.
+   * @throws {WeirpoolError} `STORE_FULL` when there are too many owners.
+   */
+  assertSettable(owner: number, id: BlobId | 0, others: Iterable<number> = []): void {
     checkOwner(owner);
     if (typeof id !== 'number') throw new TypeError(`A root is a blob id, not ${typeof id}`);
     if (!Number.isSafeInteger(id) || id < 0) throw new RangeError(`${id} is no blob id`);
-    this.assertRoom(owner);
+    this.assertRoom(owner, others);
   }
 
-  assertRoom(owner: number): void {
-    if (this.#thread.control.rootRoom(owner) === OK) return;
+  assertRoom(owner: number, others: Iterable<number> = []): void {
+    const { control } = this.#thread;
+    let added = 0;
+    for (const other of others) if (other !== owner && control.rootKnown(other) === 0) added++;
+    if (control.rootRoom(owner, added) === OK) return;
     throw new WeirpoolError('STORE_FULL', `A store has roots for at most ${ROOTS_MAX} owners.`, {
       details: { owners: ROOTS_MAX },
     });
   }
 
-  /** Room was seen to before. */
+  /** Room was seen to before; the table has as much again, for ops that have done so together. */
   set(roots: ReadonlyMap<number, BlobId>, seq: number): void {
     const { control, me } = this.#thread;
     for (const [owner, id] of roots) {
-      this.#thread.waitThrough(() => control.rootSet(owner, id, seq, me, PARK_MS));
+      const step = (): number => control.rootSet(owner, id, seq, me, PARK_MS);
+      if (this.#thread.waitThrough(step) === OK) continue;
+      const error = new WeirpoolError(
+        'INVARIANT_BROKEN',
+        `There was no room for a root of ${owner}.`,
+      );
+      this.#thread.poison(error);
+      throw error;
     }
   }
 }
