@@ -53,8 +53,9 @@ function findDelete(id: u64): u32 {
 export function deleteAdd(idNumber: f64, seq: f64, me: u32, parkMs: i32): i32 {
   if (lockTake(LOCK_PENDING, me, parkMs) != OK) return SLICE;
   const entry = deleteAt(findDelete(<u64>idNumber));
-  store<u64>(entry, <u64>seq, 8);
-  store<u64>(entry, <u64>idNumber);
+  // The seq first: the checkpointer looks without the lock, and must not see an older one.
+  atomic.store<u64>(entry + 8, <u64>seq);
+  atomic.store<u64>(entry, <u64>idNumber);
   atomic.add<u32>(H_DELETES, 1);
   lockGive(LOCK_PENDING);
   return OK;
@@ -72,8 +73,8 @@ export function deletePending(idNumber: f64, me: u32, parkMs: i32): i32 {
 /** Id at an index of the table whose record is at or below `seq`, else 0. For the checkpointer. */
 export function deleteIdAt(index: u32, seq: f64): f64 {
   const entry = deleteAt(index);
-  const id = load<u64>(entry);
-  return id != 0 && load<u64>(entry, 8) <= <u64>seq ? <f64>id : 0;
+  const id = atomic.load<u64>(entry);
+  return id != 0 && atomic.load<u64>(entry + 8) <= <u64>seq ? <f64>id : 0;
 }
 
 /** The mapping has forgotten the blob: OK (also if it is not there), SLICE. */
