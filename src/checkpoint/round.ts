@@ -313,8 +313,7 @@ export class Round {
   async #writeAsync(staging: number): Promise<void> {
     const image = this.#place(staging);
     const { bytes } = this.#memory.frame(this.#stagingFirst + staging);
-    const [result] = await this.#store.backend.writeSlots([{ slot: image.slot, source: bytes }]);
-    this.#written(staging, image, result?.error);
+    this.#written(staging, image, await this.#store.writeSlot(image.slot, bytes));
   }
 
   /** Every frame is copied or being copied by a writer, who is inside the gate. */

@@ -257,6 +257,22 @@ export class MappedStore {
     for (const slot of slots) this.#thread.control.slotFree(slot);
   }
 
+  /**
+   * Writes one slot while others are being written. Never rejects, so that who has several writes
+   * under way sees every one of them settle.
+   *
+   * @returns What went wrong: also where a custom backend says nothing about the slot.
+   */
+  async writeSlot(slot: number, source: Uint8Array): Promise<WeirpoolError | undefined> {
+    try {
+      const [result] = await this.backend.writeSlots([{ slot, source }]);
+      if (result !== undefined && result.error === undefined) return undefined;
+      return asWeirpoolError(result?.error ?? new Error('no word of the slot'), 'not_applied');
+    } catch (error) {
+      return asWeirpoolError(error, 'not_applied');
+    }
+  }
+
   // --- writing, under the commit lock ----------------------------------------------------------
 
   /**

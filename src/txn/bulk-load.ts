@@ -149,14 +149,9 @@ export class BulkLoad implements AsyncDisposable {
 
   /** Never rejects: a failure ends the load at its next step. */
   async #write(source: Uint8Array, blob: BlobMapping): Promise<void> {
-    try {
-      const writes = [{ slot: blob.slot, source }];
-      const [result] = await this.#host.store.backend.writeSlots(writes);
-      if (result?.error !== undefined) throw result.error;
-      this.#written.push(blob);
-    } catch (error) {
-      this.#failure ??= asWeirpoolError(error, 'not_applied');
-    }
+    const failure = await this.#host.store.writeSlot(blob.slot, source);
+    if (failure === undefined) this.#written.push(blob);
+    else this.#failure ??= failure;
   }
 
   async #settle(): Promise<void> {
