@@ -6,7 +6,7 @@
  *              that, and so does replay, before there are workers.
  */
 import { H_LOG_FAILING, H_LOG_WAKE } from '../generated/layout.ts';
-import { drawTicket, type LogServices } from '../memory/services.ts';
+import { drawTicket, type LogServices, roundRefused } from '../memory/services.ts';
 import type { PoolThread } from '../memory/thread.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import type { Journal } from '../wal/journal.ts';
@@ -45,6 +45,7 @@ export class InlineServices implements LogServices {
   }
 
   round(): number {
+    if (this.#thread.isHolding) throw roundRefused();
     const ticket = drawTicket(this.#thread.memory);
     this.#run();
     return ticket;

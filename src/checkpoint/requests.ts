@@ -19,7 +19,7 @@ import {
   STATUS_CLOSED,
   STATUS_POISONED,
 } from '../generated/layout.ts';
-import { isReached, type LogServices } from '../memory/services.ts';
+import { isReached, type LogServices, roundRefused } from '../memory/services.ts';
 import { getError } from '../memory/shared-error.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { waitAsync } from '../memory/wait-async.ts';
@@ -55,10 +55,11 @@ export class RoundRequests {
    * is in the store then.
    *
    * @throws {WeirpoolError} why the round failed (`STORE_IO`, `STORE_FULL`): nothing is lost, and it
-   *         may be tried again; `POISONED`, `POOL_CLOSED`.
+   *         may be tried again; `LATCH_HELD`, `POISONED`, `POOL_CLOSED`.
    */
   async run(): Promise<RoundReport> {
     this.#thread.assertRunning();
+    if (this.#thread.insideGate) throw roundRefused();
     const ticket = this.#services.round();
     const { memory } = this.#thread;
     const index = H_ROUND_ENDED / Int32Array.BYTES_PER_ELEMENT;

@@ -53,6 +53,15 @@ export function isReached(reached: number, ticket: number): boolean {
   return ((reached - ticket) | 0) >= 0;
 }
 
+/** D1: a round waits for those who are inside the gate, and inline for its own thread's latches. */
+export function roundRefused(): WeirpoolError {
+  return new WeirpoolError(
+    'LATCH_HELD',
+    'This thread holds what a round may wait for. Release the guards, and end the ' +
+      'mini-transaction, before you ask for a round.',
+  );
+}
+
 /** Asks for a round without waiting for it, unless one is asked for already. */
 export function askForRound(memory: ThreadMemory): void {
   if (memory.load(H_ROUND_WANTED) === memory.load(H_ROUND_DONE)) drawTicket(memory);

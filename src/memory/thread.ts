@@ -16,6 +16,7 @@ import {
   type ControlExports,
   H_STATUS,
   NONE,
+  S_GATE,
   S_LATCHES,
   S_NODE_THREAD,
   S_OUT,
@@ -104,6 +105,16 @@ export class PoolThread {
   /** Latches that this thread holds now. */
   get latchesHeld(): number {
     return this.memory.load(this.slotField(S_LATCHES));
+  }
+
+  /** Whether this thread is inside the commit gate: rounds wait until it is out. */
+  get insideGate(): boolean {
+    return this.memory.load(this.slotField(S_GATE)) !== 0;
+  }
+
+  /** D1: whether it holds what others may wait for, so that it must not wait for a disk or a round. */
+  get isHolding(): boolean {
+    return this.latchesHeld > 0 || this.framesTaken > 0 || this.insideGate;
   }
 
   /** Calls `step` until it says something other than SLICE, with a look around after each park. */

@@ -14,6 +14,7 @@ import {
   STATUS_CLOSED,
   STATUS_CLOSING,
   STATUS_OPEN,
+  STATUS_POISONED,
 } from '../generated/layout.ts';
 import { moveStatus, wakeAll } from '../memory/poison.ts';
 import type { BlobId, BlobMapping } from '../store/contract.ts';
@@ -126,6 +127,20 @@ function heldError(core: PoolCore, held: ReadonlySet<number>): WeirpoolError | u
     `Blobs ${ids.join(', ')} were still held by another thread and were not written. Release all ` +
       'guards before the pool is closed.',
     { details: { ids: ids.join(',') } },
+  );
+}
+
+/**
+ * Why this thread must not leave the pool now; undefined when it may. After a poison it always may:
+ * the latches of a change that broke off can never be given back.
+ */
+export function closeRefusal({ log, memory, thread }: PoolCore): WeirpoolError | undefined {
+  if (memory.load(H_STATUS) === STATUS_POISONED) return undefined;
+  if (thread.latchesHeld === 0 && log?.transactions.isActive !== true) return undefined;
+  return new WeirpoolError(
+    'LATCH_HELD',
+    'This thread still holds a latch, or has begun a mini-transaction. Release the guards and end ' +
+      'it, then close the pool.',
   );
 }
 

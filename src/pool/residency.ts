@@ -188,7 +188,7 @@ export class Residency {
     if (spare !== undefined) return spare;
     const frame = this.#tryObtain();
     if (frame !== NONE) return frame;
-    if (this.#thread.latchesHeld > 0 || this.#thread.framesTaken > 0) {
+    if (this.#thread.isHolding) {
       throw new RestartError({ kind: 'frame' });
     }
     return this.#waitForFrame();

@@ -118,7 +118,7 @@ export class MappedStore {
 
   /** All ids in ascending order: the state between two commits. */
   list(): BlobId[] {
-    for (let attempt = 0; attempt < LIST_ATTEMPTS || this.#thread.latchesHeld > 0; attempt++) {
+    for (let attempt = 0; attempt < LIST_ATTEMPTS || this.#thread.isHolding; attempt++) {
       const ids = this.#tryList();
       if (ids !== undefined) return ids;
       this.#nap();
@@ -297,11 +297,11 @@ export class MappedStore {
   }
 
   #assertNoLatch(): void {
-    if (this.#thread.latchesHeld === 0) return;
+    if (!this.#thread.isHolding) return;
     throw new WeirpoolError(
       'LATCH_HELD',
-      'This thread holds a latch, and what it asks for may wait for the disk. Release the guards ' +
-        'first.',
+      'This thread holds a latch, and what it asks for may wait for the disk. Release the guards, ' +
+        'and end the mini-transaction, first.',
     );
   }
 

@@ -125,6 +125,11 @@ export class Transactions implements OpHost {
     return this.thread.services as LogServices;
   }
 
+  /** Whether this thread has begun a mini-transaction and not ended it. */
+  get isActive(): boolean {
+    return this.#current !== undefined;
+  }
+
   // --- beginning ---------------------------------------------------------------------------------
 
   /** Begins a mini-transaction. Errors: see `BufferPool.begin`. */

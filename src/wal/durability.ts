@@ -98,10 +98,11 @@ export class Durability {
     this.#thread.assertRunning();
     const until = this.#check(seq);
     if (checkDurability(level) === 'none') return;
-    if (this.#thread.latchesHeld > 0) {
+    if (this.#thread.isHolding) {
       throw new WeirpoolError(
         'LATCH_HELD',
-        'This thread holds a latch, and the log may wait for the disk. Release the guards first.',
+        'This thread holds a latch, and the log may wait for the disk. Release the guards, and end ' +
+          'the mini-transaction, first.',
       );
     }
     const { memory, control } = this.#thread;

@@ -151,8 +151,7 @@ export class Thread {
       lookAround: assertRunning,
       stopped: () => new Stopped('the pool has stopped'),
       slotField: fieldOf(me),
-      latchesHeld: 0,
-      framesTaken: 0,
+      isHolding: false,
       services: undefined,
     };
     const store = {
