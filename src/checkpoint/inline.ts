@@ -8,7 +8,6 @@
 import { H_LOG_FAILING, H_LOG_WAKE } from '../generated/layout.ts';
 import { drawTicket, type LogServices, roundRefused } from '../memory/services.ts';
 import type { PoolThread } from '../memory/thread.ts';
-import type { MappedStore } from '../store/mapped-store.ts';
 import type { Journal } from '../wal/journal.ts';
 import { Checkpointer, type RoundTriggers } from './checkpointer.ts';
 import type { RoundHost } from './round.ts';
@@ -24,16 +23,10 @@ export class InlineServices implements LogServices {
   #running = false;
 
   /** @param journal  Made when it is first needed: replay opens the log late. */
-  constructor(
-    thread: PoolThread,
-    store: MappedStore,
-    journal: () => Journal,
-    triggers: RoundTriggers,
-    onRound: RoundHost['onRound'],
-  ) {
-    this.#thread = thread;
+  constructor(host: Omit<RoundHost, 'services'>, journal: () => Journal, triggers: RoundTriggers) {
+    this.#thread = host.thread;
     this.#journal = journal;
-    this.checkpointer = new Checkpointer({ thread, store, services: this, onRound }, triggers);
+    this.checkpointer = new Checkpointer({ ...host, services: this }, triggers);
   }
 
   journal(): void {

@@ -44,6 +44,7 @@ import type { LogServices } from '../memory/services.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import type { BlobId, BlobMapping } from '../store/contract.ts';
 import { asWeirpoolError, type MappedStore } from '../store/mapped-store.ts';
+import { assertLogWritable } from '../wal/failing.ts';
 
 /** Writes that are under way at the same time. */
 const WRITES_IN_FLIGHT = 8;
@@ -69,6 +70,8 @@ export interface RoundHost {
   readonly thread: PoolThread;
   readonly store: MappedStore;
   readonly services: LogServices;
+  /** How long the log may fail to be written before a round gives up. */
+  readonly logWaitMs: number;
   /** Hears of every round. */
   readonly onRound: (event: RoundEvent) => void;
 }
@@ -98,6 +101,7 @@ export class Round {
   readonly #memory: ThreadMemory;
   readonly #store: MappedStore;
   readonly #services: LogServices;
+  readonly #logWaitMs: number;
   readonly #stagingFirst: number;
   readonly #phases = new Array<number>(ROUND_PHASES).fill(0);
   #phaseFrom = performance.now();
@@ -110,12 +114,13 @@ export class Round {
   readonly #lostSlots = new Set<number>();
   #failure: WeirpoolError | undefined;
 
-  constructor({ thread, store, services }: RoundHost) {
+  constructor({ thread, store, services, logWaitMs }: RoundHost) {
     this.#thread = thread;
     this.#control = thread.control;
     this.#memory = thread.memory;
     this.#store = store;
     this.#services = services;
+    this.#logWaitMs = logWaitMs;
     this.#stagingFirst = thread.memory.load(H_STAGING_FIRST);
   }
 
@@ -183,10 +188,15 @@ export class Round {
 
   // --- 2. log first --------------------------------------------------------------------------------
 
-  /** Waits until the log is durable up to S. */
+  /**
+   * Waits until the log is durable up to S.
+   *
+   * @throws {WeirpoolError} `STORE_IO` when the log cannot be written for `logWaitMs`.
+   */
   logFirst({ seq }: Capture): void {
     this.#enter(2);
     const memory = this.#memory;
+    const since = performance.now();
     for (;;) {
       const seen = memory.load(H_LOG_WAKE);
       if (memory.loadU64(H_LOG_DURABLE) >= seq) return;
@@ -195,6 +205,7 @@ export class Round {
       if (memory.loadU64(H_LOG_DURABLE) >= seq) return;
       if (!this.#services.inline) this.#control.park(H_LOG_WAKE, seen, PARK_MS);
       this.#thread.lookAround();
+      assertLogWritable(memory, since, this.#logWaitMs, 'The round is put off.');
     }
   }
 

@@ -134,7 +134,9 @@ export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boo
     journal ??= new Journal(thread, log.ring, recovery.writer(), intervalMs);
     return journal;
   };
-  const services = new InlineServices(thread, store, theJournal, settings.checkpoint, publishRound);
+  const logWaitMs = core.residency.frameWaitMs;
+  const host = { thread, store, logWaitMs, onRound: publishRound };
+  const services = new InlineServices(host, theJournal, settings.checkpoint);
   thread.services = services;
   recovery.replayAll(log.transactions);
   const writer = recovery.finish();

@@ -49,7 +49,9 @@ export async function runCheckpointer({ handle, checkpoint }: ServiceData): Prom
   const services = thread.services as LogServices;
   const triggers = checkpoint as Required<CheckpointOptions>;
   try {
-    await serve(core, new Checkpointer({ thread, store, services, onRound }, triggers));
+    const logWaitMs = core.residency.frameWaitMs;
+    const host = { thread, store, services, logWaitMs, onRound };
+    await serve(core, new Checkpointer(host, triggers));
   } finally {
     await store.backend.close();
     memory.store(H_CHECKPOINTER, 0);

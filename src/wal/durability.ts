@@ -9,8 +9,6 @@
 import { WeirpoolError } from '../errors.ts';
 import {
   H_LOG_DURABLE,
-  H_LOG_ERROR,
-  H_LOG_FAILING,
   H_LOG_TAIL,
   H_LOG_WAKE,
   H_LOG_WRITTEN,
@@ -21,9 +19,9 @@ import {
   STATUS_POISONED,
 } from '../generated/layout.ts';
 import type { LogServices } from '../memory/services.ts';
-import { getError } from '../memory/shared-error.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { waitAsync } from '../memory/wait-async.ts';
+import { assertLogWritable } from './failing.ts';
 
 /**
  * How safe a commit is: `none` in memory, `written` in the operating system (survives the end of
@@ -119,15 +117,8 @@ export class Durability {
   }
 
   #assertWritable(since: number): void {
-    const { memory } = this.#thread;
-    if (memory.load(H_LOG_FAILING) === 0 || performance.now() - since < this.#waitMs) return;
-    const cause = getError(memory, H_LOG_ERROR);
-    throw new WeirpoolError(
-      'STORE_IO',
-      `The log could not be written for ${this.#waitMs} ms: ${cause?.message ?? ''} The change is ` +
-        'in memory, and will be written when the disk takes it.',
-      { outcome: 'unknown', cause, details: { operation: 'append' } },
-    );
+    const then = 'The change is in memory, and will be written when the disk takes it.';
+    assertLogWritable(this.#thread.memory, since, this.#waitMs, then, 'unknown');
   }
 
   /**

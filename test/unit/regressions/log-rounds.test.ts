@@ -57,7 +57,8 @@ describe('a batch that a store gives no result for', () => {
       }
       const { thread, store, control } = core;
       const services = thread.services as LogServices;
-      const newRound = (): Round => new Round({ thread, store, services, onRound: () => {} });
+      const host = { thread, store, services, logWaitMs: 50, onRound: () => {} };
+      const newRound = (): Round => new Round(host);
       const free = control.stagingFree();
       backend.plan.push('late', what, 'late');
       const { code } = await rejectionOf(newRound().runAsync());

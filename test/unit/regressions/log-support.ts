@@ -5,6 +5,7 @@ import type { PoolOptions } from '../../../src/pool/options.ts';
 import { BufferPool } from '../../../src/pool/pool.ts';
 import type { Owners } from '../../../src/recovery/replay.ts';
 import type { BlobId } from '../../../src/store/contract.ts';
+import { patched, systemError } from '../fs/faulty-file-system.ts';
 import { SimFileSystem } from '../fs/sim-file-system.ts';
 
 export const DIRECTORY = '/sim';
@@ -90,4 +91,29 @@ export async function afterKill(disk: SimFileSystem, pool: BufferPool): Promise<
 
 export function newDisk(): SimFileSystem {
   return new SimFileSystem(DIRECTORY);
+}
+
+/** The disk, whose log cannot be written while `failing` names an errno. */
+export interface FailingLog {
+  readonly fileSystem: FileSystem;
+  failing: string | undefined;
+}
+
+export function failingLog(disk: SimFileSystem): FailingLog {
+  const logs = new Set<number>();
+  const state: { fileSystem: FileSystem; failing: string | undefined } = {
+    failing: undefined,
+    fileSystem: patched(disk, {
+      open: (path, flags) => {
+        const fd = disk.open(path, flags);
+        if (path.includes('/wal-')) logs.add(fd);
+        return fd;
+      },
+      write: (fd, source, position) => {
+        if (logs.has(fd) && state.failing !== undefined) throw systemError(state.failing);
+        return disk.write(fd, source, position);
+      },
+    }),
+  };
+  return state;
 }
