@@ -372,7 +372,7 @@ export class Op implements OpLife, Disposable {
    *
    * @param record  Payload; without one, a change of structure that recovery can do without: it
    *                must not create, delete or set roots.
-   * @returns       The seq.
+   * @returns       The seq; without a record, that of the last one before this change.
    * @throws {WeirpoolError} `RECORD_TOO_LARGE` above what the seal announced (the op goes on), and
    *         as `seal`.
    */
@@ -384,10 +384,11 @@ export class Op implements OpLife, Disposable {
     if (this.#state === 'ended') throw endedError();
     this.#assertFits(record);
     const deleted = this.#deletedIds();
-    const seq = this.#append(record, deleted);
-    this.#apply(seq);
-    this.seq = seq;
-    return seq;
+    const mark = this.#append(record, deleted);
+    this.#apply(mark);
+    // A structural change has no record to wait for, only those before it.
+    this.seq = record === undefined && this.#replayed === undefined ? mark - 1 : mark;
+    return this.seq;
   }
 
   #assertFits(record: Uint8Array | undefined): void {
@@ -414,6 +415,7 @@ export class Op implements OpLife, Disposable {
     return this.#blobs.filter(({ mode }) => mode === 'delete').map(({ id }) => id);
   }
 
+  /** The seq that marks what was changed; without a record, one that no record has yet. */
   #append(record: Uint8Array | undefined, deleted: readonly BlobId[]): number {
     if (this.#replayed !== undefined) return this.#replayed.seq;
     if (record !== undefined) {
