@@ -84,7 +84,12 @@ function applyNames(names: Map<string, Inode>, { add, remove }: NameChange): voi
   if (add !== undefined) names.set(add[0], add[1]);
 }
 
+const DEVICES_PER_PROCESS = 2n ** 32n;
+let devices = BigInt(process.pid) * DEVICES_PER_PROCESS;
+
 export class SimFileSystem implements FileSystem {
+  /** Its own: a directory's lock goes by device and inode, beyond this process. */
+  readonly #device = devices++;
   readonly #directories = new Map<string, Directory>();
   readonly #open = new Map<number, Inode | Directory>();
   #numbers = 1n;
@@ -191,18 +196,18 @@ export class SimFileSystem implements FileSystem {
 
   statFd(fd: number): FileStat {
     const { number, content } = this.#inode(fd);
-    return { kind: 'file', device: 1n, inode: number, bytes: content.length };
+    return { kind: 'file', device: this.#device, inode: number, bytes: content.length };
   }
 
   stat(path: string): FileStat {
     const directory = this.#directories.get(path);
     if (directory !== undefined) {
-      return { kind: 'directory', device: 1n, inode: directory.number, bytes: 0 };
+      return { kind: 'directory', device: this.#device, inode: directory.number, bytes: 0 };
     }
     const [parent, name] = this.#split(path);
     const inode = parent.names.get(name);
     if (inode === undefined) throw systemError('ENOENT');
-    return { kind: 'file', device: 1n, inode: inode.number, bytes: inode.content.length };
+    return { kind: 'file', device: this.#device, inode: inode.number, bytes: inode.content.length };
   }
 
   makeDirectory(): void {
