@@ -75,7 +75,8 @@ export class Durability {
     if (seq === undefined) return this.lastSeq;
     if (typeof seq !== 'number') throw new TypeError(`A seq is a number, not ${typeof seq}`);
     const tail = this.#thread.memory.loadU64(H_LOG_TAIL);
-    if (Number.isSafeInteger(seq) && seq >= 0 && seq <= tail) return seq;
+    // A change without a record carries the end of the log + 1; all that it rests on is before it.
+    if (Number.isSafeInteger(seq) && seq >= 0 && seq <= tail + 1) return Math.min(seq, tail);
     throw new RangeError(`No record has the seq ${seq}: the last one has ${tail}`);
   }
 
