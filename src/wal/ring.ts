@@ -106,13 +106,14 @@ export class LogRing {
   waitForCredit(bytes: number): void {
     const deadline = performance.now() + this.#waitMs;
     for (;;) {
+      const isLast = performance.now() > deadline;
       const seen = this.#memory.load(H_CREDIT_WAKE);
       if (this.tryCredit(bytes)) return;
+      if (isLast) throw this.#stalled();
       const services = this.#services();
       services.journal();
       if (!services.inline) this.#control.park(H_CREDIT_WAKE, seen, PARK_MS);
       this.#thread.lookAround();
-      if (performance.now() > deadline) throw this.#stalled();
     }
   }
 
