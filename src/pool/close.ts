@@ -131,16 +131,18 @@ function heldError(core: PoolCore, held: ReadonlySet<number>): WeirpoolError | u
 }
 
 /**
- * Why this thread must not leave the pool now; undefined when it may. After a poison it always may:
- * the latches of a change that broke off can never be given back.
+ * Before anything of a close is done.
+ *
+ * @throws {WeirpoolError} `LATCH_HELD`, `TX_NESTED`: this thread is in the middle of something.
  */
-export function closeRefusal({ log, memory, thread }: PoolCore): WeirpoolError | undefined {
-  if (memory.load(H_STATUS) === STATUS_POISONED) return undefined;
-  if (thread.latchesHeld === 0 && log?.transactions.isActive !== true) return undefined;
-  return new WeirpoolError(
+export function assertIdle({ log, memory, thread }: PoolCore): void {
+  // The latches of a change that has poisoned the pool stay until its thread leaves.
+  if (memory.load(H_STATUS) === STATUS_POISONED) return;
+  log?.transactions.assertNone();
+  if (thread.latchesHeld === 0) return;
+  throw new WeirpoolError(
     'LATCH_HELD',
-    'This thread still holds a latch, or has begun a mini-transaction. Release the guards and end ' +
-      'it, then close the pool.',
+    'This thread still holds a latch. Release the guards, then close the pool.',
   );
 }
 

@@ -18,7 +18,7 @@ import type { Op } from '../txn/op.ts';
 import type { Change, ChangeOptions } from '../txn/transactions.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { attachCore, type PoolHandle } from './attach.ts';
-import { closeOpened, closeRefusal } from './close.ts';
+import { assertIdle, closeOpened } from './close.ts';
 import type { PoolCore } from './core.ts';
 import { PoisonWatch } from './events.ts';
 import { ExclusiveGuard, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
@@ -567,12 +567,12 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * In the opener: refuses new operations, waits for other threads' latches, writes dirty frames,
    * gives the store back. Elsewhere: leaves the pool. Idempotent.
    *
-   * @throws {WeirpoolError} `LATCH_HELD`: this thread has a latch or a change open (nothing was done), or
-   *         another one never released a dirty blob (all else is closed); `STORE_IO`.
+   * @throws {WeirpoolError} `LATCH_HELD`: this thread still holds a latch, or `TX_NESTED`: it has
+   *         begun a mini-transaction (nothing was done); `LATCH_HELD`: another one never released a
+   *         dirty blob (all else is closed); `STORE_IO`.
    */
-  close(): Promise<void> {
-    const refusal = this.#closed === undefined ? closeRefusal(this.#core) : undefined;
-    if (refusal !== undefined) return Promise.reject(refusal);
+  async close(): Promise<void> {
+    if (this.#closed === undefined) assertIdle(this.#core);
     this.#closed ??= this.#close();
     return this.#closed;
   }

@@ -125,9 +125,13 @@ export class Transactions implements OpHost {
     return this.thread.services as LogServices;
   }
 
-  /** Whether this thread has begun a mini-transaction and not ended it. */
-  get isActive(): boolean {
-    return this.#current !== undefined;
+  /** @throws {WeirpoolError} `TX_NESTED`: this thread has begun a mini-transaction. */
+  assertNone(): void {
+    if (this.#current === undefined) return;
+    throw new WeirpoolError(
+      'TX_NESTED',
+      'This thread has begun a mini-transaction. Commit or abort it first.',
+    );
   }
 
   // --- beginning ---------------------------------------------------------------------------------
@@ -138,12 +142,7 @@ export class Transactions implements OpHost {
   }
 
   #begin(owner: number, undo: boolean, record?: LogRecord): Op {
-    if (this.#current !== undefined) {
-      throw new WeirpoolError(
-        'TX_NESTED',
-        'This thread has begun a mini-transaction. Commit or abort it first.',
-      );
-    }
+    this.assertNone();
     this.thread.assertRunning();
     if (this.#readOnly && record === undefined) throw readOnlyError('a mini-transaction');
     const result = this.#control.opBegin(this.thread.me);
