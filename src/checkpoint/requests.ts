@@ -55,7 +55,7 @@ export class RoundRequests {
    * is in the store then.
    *
    * @throws {WeirpoolError} why the round failed (`STORE_IO`, `STORE_FULL`): nothing is lost, and it
-   *         may be tried again; `LATCH_HELD`, `POISONED`, `POOL_CLOSED`.
+   *         may be tried again; `TX_NESTED`, `POISONED`, `POOL_CLOSED`.
    */
   async run(): Promise<RoundReport> {
     this.#thread.assertRunning();

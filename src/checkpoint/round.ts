@@ -16,7 +16,7 @@
  * Threads:     the checkpointer; rounds exclude each other. `runRound` writes one image after the
  *              other and never yields; `runRoundAsync` keeps several writes in flight.
  */
-import { WeirpoolError } from '../errors.ts';
+import type { WeirpoolError } from '../errors.ts';
 import {
   BUSY,
   type ControlExports,
@@ -95,14 +95,6 @@ export interface RoundOutcome {
   readonly phases: readonly number[];
 }
 
-/** With `threads: 'inline'` the thread would wait for itself. */
-function ownChangeError(): WeirpoolError {
-  return new WeirpoolError(
-    'TX_NESTED',
-    'This thread has sealed a mini-transaction, and a round waits for its end. Commit it first.',
-  );
-}
-
 export class Round {
   readonly #thread: PoolThread;
   readonly #control: ControlExports;
@@ -164,9 +156,7 @@ export class Round {
     try {
       for (;;) {
         const seen = this.#memory.load(H_GATE_WAKE);
-        const inside = control.gateInside();
-        if (inside === 0) return;
-        if (inside === this.#thread.me + 1) throw ownChangeError();
+        if (control.gateInside() === 0) return;
         control.park(H_GATE_WAKE, seen, PARK_MS);
         this.#thread.lookAround();
       }

@@ -56,7 +56,7 @@ export function isReached(reached: number, ticket: number): boolean {
 /** D1: a round waits for those who are inside the gate, and inline for its own thread's latches. */
 export function roundRefused(): WeirpoolError {
   return new WeirpoolError(
-    'LATCH_HELD',
+    'TX_NESTED',
     'This thread holds what a round may wait for. Release the guards, and end the ' +
       'mini-transaction, before you ask for a round.',
   );

@@ -28,9 +28,9 @@ describe('close', () => {
     createRegister(pool, 1); // leases ids
     const op = pool.begin();
     const blob = op.create();
-    expect((await rejectionOf(pool.close())).code).toBe('LATCH_HELD');
+    expect((await rejectionOf(pool.close())).code).toBe('TX_NESTED');
     op.seal(8);
-    expect((await rejectionOf(pool.close())).code).toBe('LATCH_HELD');
+    expect((await rejectionOf(pool.close())).code).toBe('TX_NESTED');
     blob.u32[0] = 7;
     op.commit(record(0, 7));
     expect(registerValue(pool, blob.id)).toBe(7);
@@ -43,7 +43,7 @@ describe('close', () => {
     const op = pool.begin();
     op.create();
     op.seal(8);
-    expect((await rejectionOf(pool.checkpoint())).code).toBe('LATCH_HELD');
+    expect((await rejectionOf(pool.checkpoint())).code).toBe('TX_NESTED');
     expect(errorOf(() => pool.durableSync(0)).code).toBe('LATCH_HELD');
     op.commit(record(0, 7));
     await pool.checkpoint();

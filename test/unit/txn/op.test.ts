@@ -92,8 +92,8 @@ describe('a change', () => {
       },
       { durability: 'synced' },
     );
-    expect(seq).toBe(tail + 1);
-    expect(pool.dirtyBlobs()).toEqual([{ id, seq }]);
+    expect(seq).toBe(tail);
+    expect(pool.dirtyBlobs()).toEqual([{ id, seq: tail + 1 }]);
     pool.durableSync(seq, 'synced');
     await pool.durable(seq, 'synced');
     expect(set(pool, id, 4)).toBeGreaterThan(seq);

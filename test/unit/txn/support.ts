@@ -170,7 +170,8 @@ export async function openParts(given: Given = {}): Promise<OpenedParts> {
   });
   const { thread, store, memory } = core;
   const services = thread.services as LogServices;
-  const newRound = (): Round => new Round({ thread, store, services });
+  const newRound = (): Round =>
+    new Round({ thread, store, services, onRound: () => undefined, logWaitMs: 1000 });
   return { core, log: core.log as PoolLog, memory, disk, fs, newRound, close };
 }
 
