@@ -1,5 +1,5 @@
 /** Pools with a log for these tests: everything inline, on a disk in memory that fails on demand. */
-import { onTestFinished } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
 import { type Capture, Round } from '../../../src/checkpoint/round.ts';
 import type { ThreadMemory } from '../../../src/memory/pool-memory.ts';
 import type { LogServices } from '../../../src/memory/services.ts';
@@ -220,4 +220,18 @@ export function finishRound(round: Round, capture: Capture): void {
   round.writeThrough(capture);
   round.commit(capture);
   round.trim(capture);
+}
+
+/** Time that passes with every look at the clock, so that no test depends on the machine. */
+export class FakeClock {
+  nowMs: number = performance.now();
+
+  /** @param stepMs  How far each look moves it. */
+  constructor(stepMs: number) {
+    const spy = vi.spyOn(performance, 'now').mockImplementation(() => {
+      this.nowMs += stepMs;
+      return this.nowMs;
+    });
+    onTestFinished(() => spy.mockRestore());
+  }
 }
