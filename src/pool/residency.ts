@@ -195,15 +195,19 @@ export class Residency {
   }
 
   /**
-   * Waits for one frame, holding nothing, and takes up to `wanted` if they can be had: the next ones
-   * that are obtained come from these.
+   * Waits, holding nothing, for `wanted` frames, and keeps them: the next ones that are obtained
+   * come from these. Who waits here keeps frames from others, but no more than its share, and a
+   * round needs none. Errors as `obtainFrame`.
    */
   reserveFrames(wanted: number): void {
-    if (this.#spares.length === 0) this.#spares.push(this.obtainFrame());
-    while (this.#spares.length < wanted) {
-      const frame = this.#tryObtain();
-      if (frame === NONE) return;
-      this.#spares.push(frame);
+    try {
+      while (this.#spares.length < wanted) {
+        const frame = this.#tryObtain();
+        this.#spares.push(frame === NONE ? this.#waitForFrame() : frame);
+      }
+    } catch (error) {
+      this.returnSpares();
+      throw error;
     }
   }
 

@@ -50,8 +50,8 @@ export class Op implements OpLife, Disposable {
   #payloadMax = 0;
   /** Seq of the commit, 0 before it. */
   seq = 0;
-  /** @internal Whether it had to give everything back, to start again. */
-  restarted = false;
+  /** @internal Why it had to give everything back, to start again. */
+  restart: RestartError | undefined = undefined;
 
   /** @internal See `BufferPool.change`. */
   constructor(host: OpHost, owner: number, undo: boolean, replayed: LogRecord | undefined) {
@@ -87,7 +87,7 @@ export class Op implements OpLife, Disposable {
   /** Gives everything back and unwinds. */
   #restart(error: RestartError): RestartError {
     this.#host.noteRestart(error.want);
-    this.restarted = true;
+    this.restart = error;
     this.#end();
     return error;
   }

@@ -34,7 +34,7 @@ import { askForRound, type LogServices } from '../memory/services.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import type { Residency } from '../pool/residency.ts';
 import { attachedThreads } from '../pool/stats.ts';
-import { RestartError, type Want } from '../pool/want.ts';
+import type { Want } from '../pool/want.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import type { Durability, DurabilityLevel } from '../wal/durability.ts';
 import { checkDurability } from '../wal/durability.ts';
@@ -152,7 +152,7 @@ export class Transactions implements OpHost {
         'This thread holds a latch. Release the guards, then begin the mini-transaction.',
       );
     }
-    if (this.#want !== undefined) this.#awaitWanted();
+    if (this.#want !== undefined) this.#awaitWanted(record !== undefined);
     // During replay the log is not written: nothing bounds it, and nothing has to.
     if (result === BUSY && record === undefined) this.#awaitBacklog();
     this.#current = new Op(this, owner, undo, record);
@@ -193,14 +193,14 @@ export class Transactions implements OpHost {
         if (isThenable(result)) {
           throw new TypeError('A change is synchronous: its callback must not return a promise');
         }
-        if (op.restarted && op.seq === 0) continue; // the callback has swallowed the error
+        if (op.restart !== undefined && op.seq === 0) throw op.restart; // it was swallowed
         this.#finish(op, replayed);
         this.#framesMissed = 0;
         return { result, op };
       } catch (error) {
         op.fail(error);
-        if (!(error instanceof RestartError) || !op.restarted) throw error;
-        if (performance.now() > deadline) throw error;
+        const isRestart = op.restart !== undefined && error === op.restart;
+        if (!isRestart || performance.now() > deadline) throw error;
       }
     }
   }
@@ -222,16 +222,19 @@ export class Transactions implements OpHost {
     if (want.kind === 'frame') this.#framesMissed++;
   }
 
-  #awaitWanted(): void {
+  #awaitWanted(replays: boolean): void {
     const want = this.#want as Want;
     this.#want = undefined;
     switch (want.kind) {
       case 'latch':
         this.residency.awaitLatch(want.id);
         return;
-      case 'frame':
-        this.residency.reserveFrames(Math.min(this.#framesMissed, this.frameShare()));
+      case 'frame': {
+        // Nobody else is there during replay, and the pool may have had more frames when it ran.
+        const share = replays ? this.#memory.shared.frames : this.frameShare();
+        this.residency.reserveFrames(Math.min(this.#framesMissed, share));
         return;
+      }
       case 'credit':
         this.ring.waitForCredit(want.bytes);
         return;
