@@ -1,4 +1,6 @@
 /** Options of a pool's log and rounds: defaults, bounds, and the refusal of everything else. */
+import type { Owner, Owners } from '../recovery/replay.ts';
+import { checkOwner } from '../txn/roots.ts';
 import { checkDurability, type DurabilityLevel } from '../wal/durability.ts';
 import { LOG_BLOCK_BYTES, RING_BYTES_MAX, segmentBytesFor } from '../wal/format.ts';
 import { ringRecordBytesMax } from '../wal/ring.ts';
@@ -75,6 +77,7 @@ function segmentBytesOf({ segmentBytes }: LogOptions, recordBytesMax: number): n
 }
 
 function checkpointOf(given: CheckpointOptions, frames: number): Required<CheckpointOptions> {
+  if (typeof given !== 'object' || given === null) throw new TypeError('checkpoint: not an object');
   const { intervalMs = ROUND_INTERVAL_MS_DEFAULT, ageMs = AGE_MS_DEFAULT } = given;
   const { dirtyFrames = Math.ceil(frames / 2) } = given;
   return {
@@ -82,6 +85,17 @@ function checkpointOf(given: CheckpointOptions, frames: number): Required<Checkp
     ageMs: integerBetween('checkpoint.ageMs', ageMs, 0, MS_MAX),
     dirtyFrames: integerBetween('checkpoint.dirtyFrames', dirtyFrames, 0, frames),
   };
+}
+
+/** @throws {TypeError} something that cannot replay; {RangeError} the name of no owner. */
+export function resolveOwners(owners: Owners = {}): Owners {
+  if (typeof owners !== 'object' || owners === null) throw new TypeError('owners: not an object');
+  for (const [name, owner] of Object.entries(owners) as [string, Partial<Owner> | null][]) {
+    if (String(checkOwner(Number(name))) !== name) throw new RangeError(`${name} is no owner`);
+    if (typeof owner?.replay === 'function') continue;
+    throw new TypeError(`owners[${name}] must have a function replay`);
+  }
+  return owners;
 }
 
 /** @throws {TypeError}, {RangeError} an option of the wrong type or out of its bounds. */
@@ -99,7 +113,7 @@ export function resolveLog(given: LogGiven, frames: number): LogSettings {
     recordBytesMax,
     bytesMax: integerBetween('log.bytesMax', bytesMax, 2 * ringBytes, LOG_BYTES_MAX_LIMIT),
     intervalMs: integerBetween('log.intervalMs', intervalMs, 0, MS_MAX),
-    durability: checkDurability(given.durability ?? 'written'),
+    durability: checkDurability(given.durability),
     checkpoint: checkpointOf(given.checkpoint, frames),
     debug: given.debug,
   };

@@ -12,6 +12,7 @@ import {
   type LogGiven,
   type LogOptions,
   resolveLog,
+  resolveOwners,
 } from './log-options.ts';
 
 export const BLOB_BYTES_DEFAULT: number = 512 * 1024;
@@ -151,7 +152,7 @@ export function resolveOptions(options: PoolOptions): ResolvedOptions {
     throw new TypeError("threads must be 'workers' or 'inline'");
   }
   checkStore(store);
-  const { log, owners = {}, fileSystem } = options;
+  const { log, durability = 'written', checkpoint = {}, fileSystem } = options;
   if (log !== undefined && log !== false && store === 'memory') {
     throw new TypeError('A store in memory has no log: nothing of it survives anyway');
   }
@@ -160,8 +161,8 @@ export function resolveOptions(options: PoolOptions): ResolvedOptions {
   }
   const logGiven = {
     log: log === undefined || typeof log === 'boolean' ? {} : log,
-    durability: options.durability,
-    checkpoint: options.checkpoint ?? {},
+    durability,
+    checkpoint,
     debug: options.debug === true,
   };
   resolveLog(logGiven, frames);
@@ -181,7 +182,7 @@ export function resolveOptions(options: PoolOptions): ResolvedOptions {
     log: log === undefined ? undefined : log !== false,
     logGiven,
     readOnly: readOnlyOf(options),
-    owners,
+    owners: resolveOwners(options.owners),
     fileSystem,
   };
 }

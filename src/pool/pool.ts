@@ -451,8 +451,8 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * @throws {WeirpoolError} `POISONED`; `POOL_CLOSED`; `STORE_IO`, outcome `unknown`, when the log
    *         cannot be written. {TypeError}, {RangeError} not a seq, not a level.
    */
-  durable(seq?: number, level?: DurabilityLevel): Promise<void> {
-    return this.#log().durability.durable(seq, level);
+  async durable(seq?: number, level?: DurabilityLevel): Promise<void> {
+    await this.#log().durability.durable(seq, level);
   }
 
   /** As `durable`, but blocks this thread. Errors as `durable`, and `LATCH_HELD`. */
@@ -468,7 +468,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * @throws {WeirpoolError} why the round failed (`STORE_IO`, `STORE_FULL`): nothing is lost, and it
    *         may be tried again; `READ_ONLY`, `UNLOGGED_POOL`, `POISONED`, `POOL_CLOSED`.
    */
-  checkpoint(): Promise<RoundReport> {
+  async checkpoint(): Promise<RoundReport> {
     return this.#log().checkpoint();
   }
 
