@@ -132,6 +132,11 @@ function run(argv: readonly string[], env: NodeJS.ProcessEnv, limitMs: number) {
   });
 }
 
+/** The bundle of test/scenarios/`name`.ts, for tests that run it in their own way. */
+export function bundleScenario(name: string, patches: readonly Patch[] = []): Promise<string> {
+  return bundleOnce(`test/scenarios/${name}.ts`, patches, `${name}.mjs`);
+}
+
 /**
  * Bundles test/scenarios/`name`.ts and runs it as a process of its own.
  *
