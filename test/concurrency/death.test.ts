@@ -4,6 +4,10 @@ import { expectCaught, expectPasses } from '../support/scenario.ts';
 
 const TIMEOUT_MS = 25_000;
 
+const LONG = process.env['LONG'] === '1';
+const DEATHS = LONG ? 150 : 5;
+const DEATHS_TIMEOUT_MS = LONG ? 300_000 : 40_000;
+
 const REAPER = 'src/memory/reaper.ts';
 const THREADS = 'assembly/threads.ts';
 
@@ -110,6 +114,19 @@ describe('a service or the opener dies', () => {
   it.concurrent('I6 the opener, a worker: the pool stops, and the directory can be opened again', async () => {
     await expectPasses('death-opener');
   });
+});
+
+describe('a thread dies beside others that commit', () => {
+  it.each(['user', 'journal', 'checkpointer'])(
+    'W2D R1 by terminate, the %s: the pool goes on or stops, and keeps what was acknowledged',
+    async (whom) => {
+      const options = { args: [whom, String(DEATHS)], timeoutMs: DEATHS_TIMEOUT_MS };
+      const { stdout } = await expectPasses('death-bank', options);
+      expect(stdout).toContain(`${DEATHS} died`);
+      process.stderr.write(stdout);
+    },
+    2 * DEATHS_TIMEOUT_MS,
+  );
 });
 
 describe('the process dies', () => {

@@ -3,11 +3,13 @@
  * tellers on three workers and on the main thread, rounds all the time. What happens is said on
  * file descriptor 3, one line each:
  *
- *   pid <opener's own>      opening <n>       open {books}       threads {names and ids}
- *   running                 round             done {transaction} safe <seq>
- *   closing                 closed
+ *   opening <pid>     open {books}     threads {ids}        replayed <records>
+ *   running           round            done {transaction}   safe <seq>
+ *   closing           closed           leaving
  *
- * Arguments: directory, seed, ms until it closes the pool (0: never).
+ * Arguments: directory, seed, ms until it ends (0: never), how it ends: `close`, or without a close
+ * by `exit`, `throw` (both on the main thread), `exit-sealed` (in the middle of a change), `worker`
+ * (a teller throws, and nobody catches it).
  */
 import { writeSync } from 'node:fs';
 import { isMainThread, threadId, type Worker, workerData } from 'node:worker_threads';
@@ -30,6 +32,9 @@ import { slotOf } from '../support/stage.ts';
 
 const REPORTS = 3;
 const ROUND_EVERY_MS = 12;
+const EXIT_CODE = 3;
+/** Longer than anybody waits for. */
+const SILENCE_MS = 60_000;
 
 /** The whole line, whatever room the pipe has. */
 function say(what: string, value?: unknown): void {
@@ -48,8 +53,13 @@ interface Task {
   readonly handle: PoolHandle;
   readonly teller: number;
   readonly seed: number;
+  /** 1 while the tellers work; tellers that have begun; teller that is to throw. */
   readonly running: Int32Array;
 }
+
+const RUNNING = 0;
+const BEGUN = 1;
+const THROWS = 2;
 
 /** Some commits are left alone, some are waited for, some of them by `change` itself. */
 function workOnce(pool: BufferPool, teller: Teller, random: Random): void {
@@ -66,14 +76,16 @@ async function runTeller({ handle, teller, seed, running }: Task): Promise<void>
   const pool = await BufferPool.attach(handle);
   const random = new Random(seed);
   const worker = new Teller(pool, teller, random, MAX);
-  Atomics.add(running, 1, 1);
-  Atomics.notify(running, 1);
-  while (Atomics.load(running, 0) === 1) {
+  Atomics.add(running, BEGUN, 1);
+  while (Atomics.load(running, RUNNING) === 1) {
+    if (Atomics.load(running, THROWS) === teller) throw new Planned('a teller ends as planned');
     if (random.chance(0.3)) worker.look();
     else workOnce(pool, worker, random);
   }
   await pool.close();
 }
+
+class Planned extends Error {}
 
 // --- the main thread -----------------------------------------------------------------------------
 
@@ -104,6 +116,8 @@ function checkThreads(pool: BufferPool): void {
 
 async function untilIn(pool: BufferPool): Promise<void> {
   const memory = new ThreadMemory(pool.handle.memory);
+  // Once in any case: `worker` events come with the next turn of the event loop.
+  await nap(1);
   while (memory.load(H_JOURNAL) === 0 || memory.load(H_CHECKPOINTER) === 0) await nap(1);
 }
 
@@ -139,9 +153,31 @@ async function runMain(pool: BufferPool, random: Random, until: number): Promise
   await Promise.all(waits);
 }
 
-async function main(): Promise<void> {
-  const [directory = '', seed = '', closeAfter = ''] = process.argv.slice(2);
-  const random = new Random(Number(seed));
+/** Leaves the process without a close. */
+async function leave(how: string, pool: BufferPool, random: Random, running: Int32Array) {
+  say('leaving');
+  if (how === 'exit') process.exit(EXIT_CODE);
+  if (how === 'throw') throw new Planned('the main thread ends as planned');
+  if (how === 'exit-sealed') exitSealed(pool, random);
+  Atomics.store(running, THROWS, 1 + random.int(TELLERS - 1));
+  await nap(SILENCE_MS);
+}
+
+/** Half of a change is made, and its record is not. */
+function exitSealed(pool: BufferPool, random: Random): never {
+  const { accounts } = new Teller(pool, 0, random, MAX);
+  const [a, b] = random.shuffled(accounts) as [number, number];
+  pool.change((op) => {
+    const from = op.write(a);
+    op.write(b);
+    op.seal(0);
+    from.u32.fill(0xdead);
+    process.exit(EXIT_CODE);
+  });
+  violation('the process goes on');
+}
+
+async function open(directory: string): Promise<BufferPool> {
   let replayed = 0;
   say('opening', process.pid);
   const owners = bankOwners(() => replayed++);
@@ -149,17 +185,26 @@ async function main(): Promise<void> {
   say('open', plain(audit(pool)));
   await untilIn(pool);
   checkThreads(pool);
-  const running = new Int32Array(new SharedArrayBuffer(8));
-  running[0] = 1;
+  say('replayed', replayed);
+  return pool;
+}
+
+async function main(): Promise<void> {
+  const [directory = '', seed = '', endAfter = '', how = 'close'] = process.argv.slice(2);
+  const random = new Random(Number(seed));
+  const pool = await open(directory);
+  const running = new Int32Array(new SharedArrayBuffer(12));
+  running[RUNNING] = 1;
   const workers = Array.from({ length: TELLERS - 1 }, (_, n) => {
     const task: Task = { handle: pool.handle, teller: n + 1, seed: random.uint32(), running };
     return startWorker(import.meta.url, task).done;
   });
-  while (Atomics.load(running, 1) < TELLERS - 1) await nap(1);
-  say('running', replayed);
-  const ms = Number(closeAfter);
+  while (Atomics.load(running, BEGUN) < TELLERS - 1) await nap(1);
+  say('running');
+  const ms = Number(endAfter);
   await runMain(pool, random, ms === 0 ? Number.POSITIVE_INFINITY : performance.now() + ms);
-  Atomics.store(running, 0, 0);
+  if (how !== 'close') await leave(how, pool, random, running);
+  Atomics.store(running, RUNNING, 0);
   const codes = await Promise.all(workers);
   check(
     codes.every((code) => code === 0),
@@ -171,4 +216,9 @@ async function main(): Promise<void> {
 }
 
 if (isMainThread) await main();
-else runTeller(workerData as Task).catch((error: unknown) => violation(String(error)));
+else {
+  runTeller(workerData as Task).catch((error: unknown) => {
+    if (error instanceof Planned) throw error;
+    violation(String(error));
+  });
+}

@@ -413,9 +413,9 @@ export class Teller {
     return this.#ledgers[this.#teller] as BlobId;
   }
 
-  /** Number of the last transaction. */
-  get number(): number {
-    return this.#number;
+  /** Accounts that this teller has open: nobody else closes them. */
+  get accounts(): BlobId[] {
+    return this.#readList(this.#ledger);
   }
 
   #readList(id: BlobId): BlobId[] {
@@ -449,7 +449,7 @@ export class Teller {
   #draw(): Command | undefined {
     const random = this.#random;
     const { kinds, moveMax, padMax, accountsMax } = this.#options;
-    const own = this.#readList(this.#ledger);
+    const own = this.accounts;
     const kind = random.pick(kinds);
     const any = this.#readList(random.pick(this.#ledgers));
     const common = {
