@@ -5,6 +5,7 @@
 import { describe, it } from 'vitest';
 import { gatedStoreEnv } from '../support/gated-store-module.ts';
 import * as naive from '../support/race-variants.ts';
+import * as log from '../support/race-variants-log.ts';
 import { type CaughtOptions, expectCaught, type Patch } from '../support/scenario.ts';
 
 function caught(
@@ -161,6 +162,91 @@ describe('optimistic reads', () => {
   it(
     'I5 an exception over torn bytes is dropped on the slow way, too',
     test('pinned', naive.TORN_EXCEPTION_ON_SLOW_WAY, ANY),
+  );
+});
+
+describe('rounds', () => {
+  const test = (play: string, patches: readonly Patch[], options?: CaughtOptions) =>
+    caught('race-rounds', play, patches, options);
+
+  it(
+    'I1 a frame that a round is writing is not evicted (race 1)',
+    test('evict', log.CAPTURED_LOOKS_CLEAN),
+  );
+  it(
+    'I3 an image is that of the capture, whatever is changed before its copy (race 9)',
+    test('cut', log.CHANGES_BEFORE_COPY),
+  );
+  it(
+    'I3 a capture waits for those who are in the middle of a change (race 9)',
+    test('half', log.CAPTURE_AMONG_CHANGES),
+  );
+  it(
+    'W2D no image is written before its record is durable (race 9)',
+    test('log-first', log.IMAGES_BEFORE_LOG),
+  );
+  it(
+    'I1 no round begins while another one is on its way (race 12)',
+    test('manual', log.ROUNDS_OVERLAP, ANY),
+  );
+  it(
+    'I2 the log stays while a round has images on their way (race 13)',
+    test('trim', log.TRIM_BEFORE_WRITE),
+  );
+  it(
+    'I2 the log stays between the writes and the commit of a round (race 13)',
+    test('trim', log.TRIM_BEFORE_COMMIT),
+  );
+  it(
+    'I1 the image that was preserved for a failed round is not taken for the next one',
+    test('failed', log.IMAGES_OF_FAILED_ROUND, ANY),
+  );
+});
+
+describe('mini-transactions', () => {
+  const test = (play: string, patches: readonly Patch[], options?: CaughtOptions) =>
+    caught('race-ops', play, patches, options);
+  const STUCK: CaughtOptions = {
+    symptom: ['violation', 'crash', 'hang'],
+    variantTimeoutMs: 5000,
+  };
+
+  it(
+    'D1 an op that needs a frame waits outside the gate',
+    test('frame', log.WAITS_INSIDE_GATE, STUCK),
+  );
+  it(
+    'D1 an op that needs two frames gets both, also when one is free and nobody asks for rounds',
+    test('frame', log.WAITS_FOR_ONE_FRAME, STUCK),
+  );
+  it(
+    'D1 an op that needs room in the ring waits outside the gate',
+    test('credit', log.WAITS_INSIDE_GATE, STUCK),
+  );
+  it(
+    'D1 an op that needs a staging frame leaves the gate and gives everything back',
+    test('staging', log.WAITS_FOR_STAGING_INSIDE_GATE, STUCK),
+  );
+  it(
+    'D1 an op that begins above the bound of the log waits outside the gate',
+    test('backlog', log.WAITS_FOR_BACKLOG_INSIDE_GATE, STUCK),
+  );
+  it(
+    'D1 two ops that latch two blobs in opposite order both end',
+    test('opposite', naive.WAITS_UNDER_LATCH, { ...HANG, variantTimeoutMs: 3000 }),
+  );
+  it(
+    'R1 guards of an op are released after its record has its place in the log',
+    test('early', log.RELEASE_BEFORE_APPEND),
+  );
+  it('D1 an op in an op is refused', test('nested', log.NESTED_OPS, STUCK));
+  it(
+    'D1 a change that begins under a latch held across an await is refused',
+    test('held', log.BEGINS_UNDER_LATCH, HANG),
+  );
+  it(
+    'R1 group commit acknowledges in physical order (race 22)',
+    test('order', log.ACKNOWLEDGES_BY_TAIL, ANY),
   );
 });
 

@@ -40,6 +40,12 @@ export const GATE = {
   maxSlot: 11,
   /** How long a gate holds a thread at most, in ms. */
   patienceMs: 12,
+  /**
+   * 1: writes of rounds wait before they do anything, 2: the first that comes does. Those that wait
+   * fail if `writesFail` says so when the gate opens.
+   */
+  writeGate: 13,
+  writesAtGate: 14,
 } as const;
 
 export const GATE_WORDS = 16;
@@ -52,6 +58,19 @@ function pass(words: Int32Array, gate: number, arrivals: number): void {
   const end = performance.now() + Atomics.load(words, GATE.patienceMs);
   for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
     if (Atomics.wait(words, gate, 1, left) === 'not-equal') return;
+  }
+}
+
+/** The same for a write of a round, which leaves its thread to other writes meanwhile. */
+async function passWrite(words: Int32Array): Promise<void> {
+  const gate = Atomics.load(words, GATE.writeGate);
+  if (gate === 0) return;
+  const before = Atomics.add(words, GATE.writesAtGate, 1);
+  Atomics.notify(words, GATE.writesAtGate);
+  if (gate === 2 && before > 0) return;
+  const end = performance.now() + Atomics.load(words, GATE.patienceMs);
+  while (Atomics.load(words, GATE.writeGate) !== 0 && performance.now() < end) {
+    await new Promise((done) => setTimeout(done, 1));
   }
 }
 
@@ -94,9 +113,14 @@ export function createBackend({ blobBytes }: BackendContext, given: unknown): St
     },
     writeSlot,
     async writeSlots(writes) {
+      await passWrite(words);
       return writes.map(({ slot, source }) => {
-        writeSlot(slot, source);
-        return { slot, error: undefined };
+        try {
+          writeSlot(slot, source);
+          return { slot, error: undefined };
+        } catch (error) {
+          return { slot, error: error as Error };
+        }
       });
     },
     sync() {

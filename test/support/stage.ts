@@ -10,7 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isMainThread, threadId, workerData } from 'node:worker_threads';
 import {
+  OK,
   S_NODE_THREAD,
+  S_OUT,
   S_WAITING_ON,
   SLOT_BYTES,
   SLOTS,
@@ -24,7 +26,7 @@ import {
   type StoreModule,
 } from '../../src/index.ts';
 import { ThreadMemory } from '../../src/memory/pool-memory.ts';
-import { check, startWorker, violation } from './checks.ts';
+import { check, checkEqual, startWorker, violation } from './checks.ts';
 import { GATE, GATE_WORDS, GATED_STORE_ENV, type GatedStoreOptions } from './gated-store.ts';
 
 export const BLOB_BYTES = 4096;
@@ -118,6 +120,8 @@ interface Cast {
 export interface Stage extends Actor {
   readonly self: string;
   readonly running: Promise<number>[];
+  /** Bytes of the gated store, by slots. */
+  readonly data: Uint8Array;
 }
 
 /** A blob with its id in word 0 and `value` in all others. */
@@ -141,7 +145,7 @@ export interface StageOptions extends Omit<PoolOptions, 'store'> {
   readonly directory?: string;
 }
 
-/** Opens a small pool with some blobs, none of them cached. */
+/** Opens a small pool with some blobs, none of them cached unless it has a log. */
 export async function openStage(self: string, options: StageOptions = {}): Promise<Stage> {
   const { store = 'memory', blobs = 1, directory = 'nowhere', ...rest } = options;
   const words = new SharedArrayBuffer(GATE_WORDS * 4);
@@ -155,10 +159,48 @@ export async function openStage(self: string, options: StageOptions = {}): Promi
   });
   const gate = new Int32Array(words);
   Atomics.store(gate, GATE.patienceMs, 400);
-  const ids = Array.from({ length: blobs }, () => pool.allocate());
-  for (const id of ids) pool.writeBlob(id, blobOf(id, 1));
+  const logged = rest.log !== undefined;
+  const ids = Array.from({ length: blobs }, () => (logged ? create(pool) : pool.allocate()));
+  if (logged) await pool.checkpoint();
+  else for (const id of ids) pool.writeBlob(id, blobOf(id, 1));
   const memory = new ThreadMemory(pool.handle.memory);
-  return { pool, cues: new Cues(), ids, memory, index: 0, self, gate, running: [] };
+  const bytes = new Uint8Array(data);
+  return { pool, cues: new Cues(), ids, memory, index: 0, self, gate, running: [], data: bytes };
+}
+
+function create(pool: BufferPool): BlobId {
+  return pool.change((op) => {
+    const blob = op.create();
+    op.seal(0);
+    blob.bytes.set(blobOf(blob.id, 1));
+    op.commit(new Uint8Array(0));
+    return blob.id;
+  });
+}
+
+/** Sets the blobs to one value, in one mini-transaction: its seq. */
+export function changeTo(pool: BufferPool, ids: readonly BlobId[], value: number): number {
+  return pool.change((op) => {
+    const blobs = ids.map((id) => op.write(id));
+    op.seal(0);
+    for (const { bytes, id } of blobs) bytes.set(blobOf(id, value));
+    return op.commit(new Uint8Array(0));
+  });
+}
+
+/** Value of the blob in the gated store, as the committed mapping has it. */
+export function storedValue({ memory, data }: Stage, id: BlobId): number {
+  const slot = slotOf(memory);
+  if (memory.control.mapGet(id, slot) !== OK) violation(`blob ${id} is not in the mapping`);
+  const at = (SLOTS + slot * SLOT_BYTES + S_OUT) / Float64Array.BYTES_PER_ELEMENT;
+  const bytes = data.slice((memory.f64[at] as number) * BLOB_BYTES).buffer;
+  const [first, value, ...others] = new Uint32Array(bytes, 0, BLOB_BYTES / 4);
+  checkEqual(first, id, 'whose bytes are in the slot');
+  check(
+    others.every((word) => word === value),
+    `blob ${id} is torn in the store`,
+  );
+  return value as number;
 }
 
 /** Starts `count` actors of a role. */
@@ -254,6 +296,13 @@ export function closeReads({ gate }: Actor, place: number): void {
 export function openGate({ gate }: Actor, which: number): void {
   Atomics.store(gate, which, 0);
   Atomics.notify(gate, which);
+}
+
+/** Closes the gate for writes of rounds, for all (1) or for the first that comes (2). */
+export function closeWrites({ gate }: Actor, which: 1 | 2): void {
+  Atomics.store(gate, GATE.writesAtGate, 0);
+  Atomics.store(gate, GATE.patienceMs, CUE_WAIT_MS);
+  Atomics.store(gate, GATE.writeGate, which);
 }
 
 /** A directory for the time of `body`. */
