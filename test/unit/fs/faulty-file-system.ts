@@ -18,6 +18,8 @@ export interface FileCall {
   readonly operation: FileOperation;
   /** Path, where the call has one. */
   readonly path: string | undefined;
+  /** The same, or the path of the call's descriptor. */
+  readonly file: string | undefined;
 }
 
 export function systemError(errno: string): Error {
@@ -37,9 +39,11 @@ export interface FaultyFileSystem extends FileSystem {
 export function faultyFileSystem(inner: FileSystem, plan: FilePlan = () => undefined) {
   const calls: FileCall[] = [];
   const state = { calls, plan, bytesMax: Number.POSITIVE_INFINITY };
+  const files = new Map<number, string>();
   const check = (operation: FileOperation, args: readonly unknown[]): void => {
     const path = args.find((arg): arg is string => typeof arg === 'string');
-    const call = { operation, path };
+    const file = path ?? files.get(args[0] as number);
+    const call = { operation, path, file };
     calls.push(call);
     const errno = state.plan(call, calls.length);
     if (errno !== undefined) throw systemError(errno);
@@ -49,7 +53,10 @@ export function faultyFileSystem(inner: FileSystem, plan: FilePlan = () => undef
       operation,
       (...args: unknown[]) => {
         check(operation, args);
-        return (inner[operation] as (...all: unknown[]) => unknown)(...shortened(operation, args));
+        const call = inner[operation] as (...all: unknown[]) => unknown;
+        const result = call.apply(inner, shortened(operation, args));
+        if (operation === 'open') files.set(result as number, args[0] as string);
+        return result;
       },
     ]),
   );
