@@ -50,7 +50,7 @@ export function markDirty(frame: u32, seqNumber: f64): bool {
   return false;
 }
 
-/** Notes when the frame became dirty, in ms since the pool was opened. */
+/** Notes when the frame became dirty, in ms since the pool was opened; wraps. */
 export function stampDirty(frame: u32, at: u32): void {
   store<u32>(descB(frame) + B_DIRTY_AT, at);
 }
@@ -79,14 +79,15 @@ export function dirtyAt(frame: u32): u32 {
   return load<u32>(descB(frame) + B_DIRTY_AT);
 }
 
-/** When the frame that has been dirty longest became so; -1 if all are clean. */
-export function oldestDirty(): f64 {
+/** For how many ms the frame that is dirty longest has been so; -1 if all are clean. */
+export function oldestDirtyMs(now: u32): f64 {
   const frames = load<u32>(H_FRAMES);
   let oldest: f64 = -1;
   for (let frame: u32 = 0; frame < frames; frame++) {
     if (atomic.load<u64>(descB(frame) + B_DIRTY) == 0) continue;
-    const at = <f64>dirtyAt(frame);
-    if (oldest < 0 || at < oldest) oldest = at;
+    // The clock wraps after 49 days, their difference does not.
+    const age = <f64>(now - dirtyAt(frame));
+    if (age > oldest) oldest = age;
   }
   return oldest;
 }

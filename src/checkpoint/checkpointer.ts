@@ -146,6 +146,5 @@ export class Checkpointer {
 
 /** Age of the frame that has been dirty longest, in ms; -1 if all are clean. */
 export function oldestDirtyMs({ thread: { control, memory } }: Pick<RoundHost, 'thread'>): number {
-  const at = control.oldestDirty();
-  return at < 0 ? -1 : Date.now() - memory.loadU64(H_OPENED_AT) - at;
+  return control.oldestDirtyMs(Date.now() - memory.loadU64(H_OPENED_AT));
 }
