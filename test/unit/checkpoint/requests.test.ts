@@ -23,7 +23,7 @@ const noBlobs: FilePlan = ({ operation, file }) =>
 /** The wall clock, as far ahead as the test says. */
 function movableWallClock(): { aheadMs: number } {
   const clock = { aheadMs: 0 };
-  const from = new Date().getTime();
+  const from = Math.floor(performance.timeOrigin);
   const spy = vi.spyOn(Date, 'now').mockImplementation(() => from + clock.aheadMs);
   onTestFinished(() => spy.mockRestore());
   return clock;

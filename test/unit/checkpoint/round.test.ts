@@ -331,7 +331,7 @@ describe('a round that fails', () => {
 
   it('keeps a slot whose write failed out of use, and gives the others back', async () => {
     const parts = await begun();
-    const { core, log, fs, memory, disk, newRound, close } = parts;
+    const { log, fs, memory, disk, newRound, close } = parts;
     change(log.transactions, { create: [2, 3, 4] });
     const used = memory.load(H_SLOTS_USED);
     fs.plan = failBlobs(2);
