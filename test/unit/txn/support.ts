@@ -97,13 +97,13 @@ function planOf({ payload, created, deleted }: LogRecord): Plan {
   return JSON.parse(new TextDecoder().decode(payload)) as Plan;
 }
 
-/** Replays such changes and keeps what it was given. */
+/** Replays such changes and keeps the records that it has done again. */
 export class PlanOwner implements Owner {
   readonly records: LogRecord[] = [];
 
   replay(record: LogRecord, op: Op): void {
-    this.records.push({ ...record, payload: record.payload.slice() });
     perform(op, planOf(record));
+    this.records.push({ ...record, payload: record.payload.slice() });
   }
 
   get seqs(): number[] {
