@@ -122,6 +122,16 @@ export function replayToRead(core: PoolCore, log: PoolLog, plan: LogPlan): void 
   makeRecovery(core, log, plan).replayAll(log.transactions);
 }
 
+function replay(recovery: Recovery, log: PoolLog): LogWriter {
+  try {
+    recovery.replayAll(log.transactions);
+    return recovery.finish();
+  } catch (error) {
+    recovery.abandon();
+    throw error;
+  }
+}
+
 /** Replays, and opens the log for writing. */
 export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boolean): OpenedLog {
   const { settings, access, image } = plan;
@@ -138,8 +148,7 @@ export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boo
   const host = { thread, store, logWaitMs, onRound: publishRound };
   const services = new InlineServices(host, theJournal, settings.checkpoint);
   thread.services = services;
-  recovery.replayAll(log.transactions);
-  const writer = recovery.finish();
+  const writer = replay(recovery, log);
   theJournal();
   dropUnadopted(core, log, image);
   if (inline) return { handle: undefined, services };

@@ -69,11 +69,17 @@ export class Recovery {
 
   /** Does everything again. Errors: `REPLAY_FAILED`, `WAL_CORRUPT`, `STORE_IO`. */
   replayAll(transactions: Transactions): void {
+    this.#assertOwners();
     // Where the cut is: a round before the first record must not move it back.
     this.#thread.memory.storeU64(H_LOG_TAIL, this.#parts.source.checkpointSeq);
     for (let record = this.#take(); record !== undefined; record = this.#take()) {
       this.#replay(record, transactions);
     }
+  }
+
+  /** Reads the whole log once before anything is done again. */
+  #assertOwners(): void {
+    for (const record of new LogReader(this.#parts.source).records()) this.#ownerOf(record);
   }
 
   /** The next record: those that were read ahead come before what is still to be read. */
@@ -117,18 +123,22 @@ export class Recovery {
     );
   }
 
-  /** The log, open for writing; what is left to replay is read first, and its owners are known. */
+  /** The log, open for writing; what is left to replay is read first. */
   writer(): LogWriter {
     if (this.#writer !== undefined) return this.#writer;
     for (let record = this.#next(); record !== undefined; record = this.#next()) {
       this.#ahead.push(record);
-      this.#ownerOf(record);
     }
     const { checkpointSeq } = this.#parts.source;
     this.#writer = LogWriter.open(this.#parts.writerParts, this.#reader.end, checkpointSeq);
     // Everything that may be replayed is durable now.
     this.#thread.memory.storeU64(H_LOG_DURABLE, this.#writer.durableSeq);
     return this.#writer;
+  }
+
+  /** Closes the log if a round has opened it: the opening has failed. */
+  abandon(): void {
+    this.#writer?.abandon();
   }
 
   /** Positions the ring where the new segment begins: from here on records may be made. */

@@ -107,12 +107,15 @@ export class Op implements OpLife, Disposable {
 
   #assertShare(): void {
     if (this.#blobs.length < this.#host.frameShareMin) return;
-    const share = this.#host.frameShare();
-    if (this.#blobs.length < share || this.#replayed !== undefined) return;
+    // It was made in a pool with more frames perhaps, and nobody else is there during replay.
+    const isReplay = this.#replayed !== undefined;
+    const share = isReplay ? this.#memory.shared.frames : this.#host.frameShare();
+    if (this.#blobs.length < share) return;
+    const rule = isReplay ? 'all that the pool has' : 'frames / (2 x threads)';
     throw new WeirpoolError(
       'OP_TOO_LARGE',
-      `A mini-transaction may have ${share} frames at once here, frames / (2 x threads). Make ` +
-        'smaller changes, or open the pool with more `frames`.',
+      `A mini-transaction may have ${share} frames at once here, ${rule}. Make smaller changes, or ` +
+        'open the pool with more `frames`.',
       { details: { frames: this.#blobs.length + 1, share } },
     );
   }
