@@ -473,17 +473,17 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /** Runs a round if the blob is cached and newer than the store. Errors as `checkpoint`. */
-  flush(id: BlobId): Promise<void> {
+  async flush(id: BlobId): Promise<void> {
     return this.#log().flush(id);
   }
 
   /** Runs a round if at least `threshold` frames are dirty: how many it wrote. Errors as `checkpoint`. */
-  flushIfNeeded(threshold: number): Promise<number> {
+  async flushIfNeeded(threshold: number): Promise<number> {
     return this.#log().flushIfNeeded(threshold);
   }
 
   /** Runs a round if a frame has been dirty for `ms`: how many it wrote. Errors as `checkpoint`. */
-  flushOlderThan(ms: number): Promise<number> {
+  async flushOlderThan(ms: number): Promise<number> {
     return this.#log().flushOlderThan(ms);
   }
 

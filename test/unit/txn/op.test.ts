@@ -78,7 +78,7 @@ describe('a change', () => {
     expect(pool.dirtyBlobs()[0]?.seq).toBeLessThan(seq);
   });
 
-  it('without a record carries the end of the log + 1, and needs no durability', async () => {
+  it('without a record is dirty from the end of the log + 1, and may wait for the end', async () => {
     const { pool, disk } = await openLogged();
     const id = create(pool, 1);
     const tail = set(pool, id, 2);
