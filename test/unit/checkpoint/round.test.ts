@@ -8,6 +8,7 @@ import {
   H_CREATED,
   H_LOG_DURABLE,
   H_LOG_TAIL,
+  H_ROUND,
   H_ROUND_PHASE,
   H_SLOTS_USED,
   H_TRIM_SEQ,
@@ -239,6 +240,49 @@ describe('I1 while a round runs', () => {
     expect(unflushed.minUnflushedSeq(core)).toBeDefined();
     round.commit(capture);
     expect([unflushed.minUnflushedSeq(core), core.residency.evict(1)]).toEqual([undefined, true]);
+  });
+
+  it('race 6 a deleted blob is not read back from the store, in whatever phase', async () => {
+    const parts = await begun();
+    const { core, log, newRound } = parts;
+    const gone = () => errorOf(() => core.residency.pin(1, true)).code;
+    expect(core.residency.evict(1)).toBe(true);
+    const pin = core.residency.pin(1, true);
+    remove(log.transactions, 1);
+    expect(gone()).toBe('BLOB_NOT_FOUND');
+    core.control.unpin(pin, core.me);
+    expect(gone()).toBe('BLOB_NOT_FOUND');
+    const round = newRound();
+    const capture = round.capture();
+    expect(gone()).toBe('BLOB_NOT_FOUND');
+    round.logFirst(capture);
+    round.writeThrough(capture);
+    expect([gone(), core.store.lookup(1)?.id]).toEqual(['BLOB_NOT_FOUND', 1]);
+    round.commit(capture);
+    expect([gone(), core.store.lookup(1)]).toEqual(['BLOB_NOT_FOUND', undefined]);
+  });
+
+  it('race 12 one round at a time: what is asked for within one waits for the next', async () => {
+    const { log, fs, memory } = await openParts();
+    const id = create(log.transactions, 1);
+    const services = log.transactions.thread.services as LogServices;
+    const rounds: number[] = [];
+    fs.plan = ({ operation, file }) => {
+      if (operation !== 'write' || file?.endsWith('blobs.dat') !== true) return undefined;
+      rounds.push(memory.loadU64(H_ROUND));
+      if (rounds.length === 1) {
+        set(log.transactions, id, 2);
+        services.round();
+        expect(memory.loadU64(H_ROUND)).toBe(rounds[0]);
+      }
+      return undefined;
+    };
+    await log.rounds.run();
+    expect(memory.control.lowestUnflushed()).toBeGreaterThan(0);
+    services.settle();
+    expect(rounds.length).toBe(2);
+    expect(rounds[1]).toBe((rounds[0] as number) + 1);
+    expect(memory.control.lowestUnflushed()).toBe(0);
   });
 
   it('created and deleted blobs are listed as they are, before it, in it and after it', async () => {

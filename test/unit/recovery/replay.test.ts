@@ -1,4 +1,5 @@
 /** Opening a store whose log has records above the cut: what is replayed, how often, with which ids. */
+import { cpSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { H_CHECKPOINT_SEQ, H_LOG_BASE, H_LOG_TAIL } from '../../../src/generated/layout.ts';
 import { BufferPool } from '../../../src/pool/pool.ts';
@@ -11,7 +12,7 @@ import {
   faultyFileSystem,
 } from '../fs/faulty-file-system.ts';
 import type { SimFileSystem } from '../fs/sim-file-system.ts';
-import { errorOf, rejectionOf } from '../pool/support.ts';
+import { closeAfterTest, errorOf, rejectionOf, temporaryDirectory } from '../pool/support.ts';
 import {
   abandoned,
   BLOB_BYTES,
@@ -182,6 +183,35 @@ describe('R1 after a crash', () => {
         });
       expect(counts).toEqual([-moves, moves]);
     }
+  });
+});
+
+describe('on real files', () => {
+  it('R1 a copy of the directory of an open pool opens with every written change', async () => {
+    const [directory, copy] = [temporaryDirectory(), temporaryDirectory()];
+    const at = (path: string, owner: PlanOwner) =>
+      BufferPool.open(path, { ...LOGGED, owners: { 0: owner } });
+    const pool = await at(directory, new PlanOwner());
+    closeAfterTest(pool);
+    const { ids } = change(pool, { create: [1, 2], root: [0, -1] });
+    await pool.checkpoint();
+    const [a = 0, b = 0] = ids;
+    const seq = set(pool, a, 3);
+    remove(pool, b);
+    const last = create(pool, 4);
+    pool.durableSync(undefined, 'written');
+    set(pool, a, 5); // in the ring alone
+    cpSync(directory, copy, { recursive: true });
+    const owner = new PlanOwner();
+    const again = await at(copy, owner);
+    closeAfterTest(again);
+    expect(contentOf(again)).toEqual([
+      [a, 3],
+      [last, 4],
+    ]);
+    expect([owner.seqs[0], owner.seqs.length, again.root(0)]).toEqual([seq, 3, a]);
+    await again.close();
+    await pool.close();
   });
 });
 
