@@ -94,8 +94,8 @@ describe('one mini-transaction at a time', () => {
     op.create();
     await expect(pool.close()).rejects.toMatchObject({ code: 'TX_NESTED' });
     op.seal(0);
-    await expect(pool.checkpoint()).rejects.toMatchObject({ code: 'LATCH_HELD' });
-    await expect(pool.flushIfNeeded(1)).rejects.toMatchObject({ code: 'LATCH_HELD' });
+    await expect(pool.checkpoint()).rejects.toMatchObject({ code: 'TX_NESTED' });
+    await expect(pool.flushIfNeeded(1)).rejects.toMatchObject({ code: 'TX_NESTED' });
     await expect(pool.close()).rejects.toMatchObject({ code: 'TX_NESTED' });
     op.commit(EMPTY);
     expect((await pool.checkpoint()).frames).toBe(2);
