@@ -154,3 +154,23 @@ describe('frames and listings', () => {
     await expectPasses('regression-frames', { args: ['list'] });
   });
 });
+
+const DIE_WITHOUT_A_WORD: Patch[] = [
+  {
+    file: 'src/service/main.ts',
+    find: 'void runJournal(data).catch(fail);',
+    replace: 'void runJournal(data);',
+  },
+  {
+    file: 'src/service/main.ts',
+    find: 'void runCheckpointer(data).catch(fail);',
+    replace: 'void runCheckpointer(data);',
+  },
+];
+
+describe('journal and checkpointer', () => {
+  it.concurrent(
+    'W2D a worker that cannot start tells a thread that is blocked until it has written',
+    caught('regression-log', 'start', DIE_WITHOUT_A_WORD, hangsIn(/at durableSync /)),
+  );
+});
