@@ -49,10 +49,12 @@ export function backendContext(
 /**
  * Joins the pool.
  *
+ * @param place  Word of the header that names the slot of the loader from its first moment on: others
+ *               do not count it among the threads that use the pool.
  * @throws {TypeError} not a handle.
  * @throws {WeirpoolError} `ALREADY_ATTACHED`, `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`, `STORE_IO`.
  */
-export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
+export async function attachCore(handle: PoolHandle, place?: number): Promise<PoolCore> {
   if (handle?.memory?.control === undefined) {
     throw new TypeError(
       'Not the handle of a pool: pass `pool.handle` of the thread that opened it',
@@ -66,6 +68,7 @@ export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
   }
   const { memory } = handle;
   const thread = new PoolThread(memory);
+  if (place !== undefined) thread.memory.store(place, thread.me + 1);
   try {
     thread.assertRunning();
     if (thread.attachedTwice) {
@@ -84,6 +87,7 @@ export async function attachCore(handle: PoolHandle): Promise<PoolCore> {
     }
     return new PoolCore({ thread, store, frameWaitMs, readOnly, log });
   } catch (error) {
+    if (place !== undefined) thread.memory.store(place, 0);
     thread.detach();
     throw error;
   }

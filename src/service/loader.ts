@@ -35,8 +35,7 @@ function serve(core: PoolCore): void {
 }
 
 export async function runLoader({ handle }: ServiceData): Promise<void> {
-  const core = await attachCore({ ...handle, frameWaitMs: 0 });
-  core.memory.store(H_LOADER, core.me + 1);
+  const core = await attachCore({ ...handle, frameWaitMs: 0 }, H_LOADER);
   try {
     serve(core);
   } finally {

@@ -11,12 +11,10 @@ import { WeirpoolError } from '../errors.ts';
 import {
   BUSY,
   type ControlExports,
-  H_CHECKPOINTER,
   H_DIRTY_COUNT,
   H_DIRTY_TRIGGER,
   H_GATE,
   H_GATE_WAKE,
-  H_JOURNAL,
   H_LOADER,
   H_OPENED_AT,
   H_ROUND_PHASE,
@@ -46,6 +44,8 @@ import { checkOwner, type Roots } from './roots.ts';
 
 /** Threads that a pool may have at most, for the share of frames that needs no counting. */
 const THREADS_MAX = 117;
+/** Journal and checkpointer. */
+const SERVICE_WORKERS = 2;
 /** Pause while somebody else copies a frame, in ms. */
 const COPY_NAP_MS = 1;
 /** Buffers for undo images that are kept. */
@@ -277,9 +277,11 @@ export class Transactions implements OpHost {
   }
 
   frameShare(): number {
-    const services = [H_JOURNAL, H_CHECKPOINTER, H_LOADER];
-    const own = services.filter((word) => this.#memory.load(word) !== 0).length;
-    return this.#share(Math.max(1, attachedThreads(this.#memory) - own));
+    // Journal and checkpointer may still be starting: a share that is too large for a moment only
+    // means another attempt, one that is too small would refuse the op for good.
+    const services = this.#services.inline ? 0 : SERVICE_WORKERS;
+    const loaders = this.#memory.load(H_LOADER) === 0 ? 0 : 1;
+    return this.#share(Math.max(1, attachedThreads(this.#memory) - services - loaders));
   }
 
   frameForOp(): number {

@@ -33,10 +33,11 @@ export function record(...values: number[]): Uint8Array {
 }
 
 export async function openLogged(
-  fileSystem: FileSystem,
+  fileSystem: FileSystem | undefined,
   options: PoolOptions = {},
+  directory = DIRECTORY,
 ): Promise<BufferPool> {
-  const pool = await BufferPool.open(DIRECTORY, {
+  const pool = await BufferPool.open(directory, {
     blobBytes: 4096,
     frames: 4,
     frameWaitMs: 50,
@@ -44,7 +45,7 @@ export async function openLogged(
     checkpoint: NO_ROUNDS,
     threads: 'inline',
     owners: REGISTERS,
-    fileSystem,
+    ...(fileSystem && { fileSystem }),
     ...options,
   });
   onTestFinished(() => pool.close().catch(() => undefined));
