@@ -146,6 +146,22 @@ export function assertIdle({ log, memory, thread }: PoolCore): void {
   );
 }
 
+/**
+ * Somebody is still inside the gate: no round can end, and the journal must not. The pool stops, so
+ * that what is committed in there is refused.
+ */
+function sealedError({ control, thread }: PoolCore): WeirpoolError | undefined {
+  if (control.gateInside() === 0) return undefined;
+  const error = new WeirpoolError(
+    'LATCH_HELD',
+    'Another thread was still between seal and commit of a change. End all mini-transactions ' +
+      'before the pool is closed. What was committed is in the log.',
+    { outcome: 'unknown' },
+  );
+  thread.poison(error);
+  return error;
+}
+
 /** Closes the opener's pool. The store is let go in every case; the first error is thrown. */
 export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Promise<void> {
   const { memory, store } = core;
@@ -158,7 +174,7 @@ export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Pro
     await endCommits(core);
     if (memory.load(H_STATUS) === STATUS_CLOSING) {
       const held = await drain(core);
-      if (log !== undefined) failure = await log.lastRound();
+      if (log !== undefined) failure = sealedError(core) ?? (await log.lastRound());
       if (core.writable) {
         writeDirty(core, held);
         failure = heldError(core, held);

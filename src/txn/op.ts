@@ -18,7 +18,9 @@ import {
   DELETES_MAX,
   H_DELETES,
   H_LOG_TAIL,
+  H_STATUS,
   OK,
+  STATUS_POISONED,
   STOPPED,
 } from '../generated/layout.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
@@ -376,8 +378,8 @@ export class Op implements OpLife, Disposable {
    * @param record  Payload; without one, a change of structure that recovery can do without: it
    *                must not create, delete or set roots.
    * @returns       The seq; without a record, that of the last one before this change.
-   * @throws {WeirpoolError} `RECORD_TOO_LARGE` above what the seal announced (the op goes on), and
-   *         as `seal`.
+   * @throws {WeirpoolError} `RECORD_TOO_LARGE` above what the seal announced (the op goes on);
+   *         `POISONED`; and as `seal`.
    */
   commit(record?: Uint8Array): number {
     if (record !== undefined && !(record instanceof Uint8Array)) {
@@ -386,6 +388,8 @@ export class Op implements OpLife, Disposable {
     if (this.#state === 'acquiring') this.seal(record?.length ?? 0);
     if (this.#state === 'ended') throw endedError();
     this.#assertFits(record);
+    // No journal writes what comes after a poison.
+    if (this.#memory.load(H_STATUS) === STATUS_POISONED) throw this.#thread.stopped();
     const deleted = this.#deletedIds();
     const mark = this.#append(record, deleted);
     this.#apply(mark);

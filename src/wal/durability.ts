@@ -16,6 +16,7 @@ import {
   H_WANT_DURABLE,
   H_WANT_WRITTEN,
   S_LAST_SEQ,
+  STATUS_CLOSED,
   STATUS_POISONED,
 } from '../generated/layout.ts';
 import type { LogServices } from '../memory/services.ts';
@@ -94,7 +95,7 @@ export class Durability {
 
   /** Blocks this thread until the record is as safe as asked for. Errors as `durable`. */
   durableSync(seq?: number, level: DurabilityLevel = this.#level): void {
-    this.#thread.assertRunning();
+    this.#assertNotOver();
     const until = this.#check(seq);
     if (checkDurability(level) === 'none') return;
     if (this.#thread.isHolding) {
@@ -112,9 +113,20 @@ export class Durability {
       if (memory.loadU64(watermark) >= until) return;
       if (!this.#services().inline) control.park(H_LOG_WAKE, seen, PARK_MS);
       if (memory.loadU64(watermark) >= until) return;
-      this.#thread.lookAround();
+      this.#thread.reapNowAndThen();
+      this.#assertNotOver();
       this.#assertWritable(since);
     }
+  }
+
+  /** What was committed is still written while the pool closes, not once it has stopped. */
+  #assertNotOver(): void {
+    const { memory, attached } = this.#thread;
+    const status = memory.load(H_STATUS);
+    if (attached && status !== STATUS_POISONED && status !== STATUS_CLOSED) return;
+    const { code, message, details, cause } = this.#thread.stopped();
+    // The change is made; whether it survives is what the caller does not learn.
+    throw new WeirpoolError(code, message, { outcome: 'unknown', details, cause });
   }
 
   #assertWritable(since: number): void {
@@ -127,11 +139,11 @@ export class Durability {
    *
    * @param seq    What `commit` returned; without it, this thread's last one.
    * @param level  Default: the pool's.
-   * @throws {WeirpoolError} `POISONED`; `POOL_CLOSED`; `STORE_IO`, outcome `unknown`, when the log
-   *         cannot be written. {TypeError}, {RangeError} not a seq, not a level.
+   * @throws {WeirpoolError} with outcome `unknown`: `POISONED`; `POOL_CLOSED`; `STORE_IO` when the
+   *         log cannot be written. {TypeError}, {RangeError} not a seq, not a level.
    */
   async durable(seq?: number, level: DurabilityLevel = this.#level): Promise<void> {
-    this.#thread.assertRunning();
+    this.#assertNotOver();
     const until = this.#check(seq);
     if (checkDurability(level) === 'none') return;
     const watermark = this.#want(until, level);
@@ -174,13 +186,9 @@ export class Durability {
     this.#waiters = left;
   }
 
-  /** A record may still become durable while the pool closes, not once it has stopped. */
   #rejects(waiter: Waiter): boolean {
-    const { memory } = this.#thread;
     try {
-      if (!this.#thread.attached || memory.load(H_STATUS) === STATUS_POISONED) {
-        throw this.#thread.stopped();
-      }
+      this.#assertNotOver();
       this.#assertWritable(waiter.since);
       return false;
     } catch (error) {

@@ -173,4 +173,12 @@ describe('journal and checkpointer', () => {
     'W2D a worker that cannot start tells a thread that is blocked until it has written',
     caught('regression-log', 'start', DIE_WITHOUT_A_WORD, hangsIn(/at durableSync /)),
   );
+
+  it('R1 a close loses nothing that was acknowledged, and says what it does not know', async () => {
+    await expectPasses('regression-log', { args: ['race'] });
+  });
+
+  it('G1 a close that meets a sealed change gives up, and the change is refused', async () => {
+    await expectPasses('regression-log', { args: ['sealed'] });
+  });
 });
