@@ -6,8 +6,16 @@
  */
 import { resolve } from 'node:path';
 import { SERVICE_SOURCE } from '../generated/assets.ts';
-import { H_OPENER, H_STATUS, STATUS_OPEN } from '../generated/layout.ts';
+import {
+  H_OPENER,
+  H_SERVICES,
+  H_STATUS,
+  SERVICES_STOP,
+  STATUS_CLOSED,
+  STATUS_OPEN,
+} from '../generated/layout.ts';
 import { Checksummer } from '../memory/checksum.ts';
+import { wakeAll } from '../memory/poison.ts';
 import { createPoolMemory, type MemoryPlan } from '../memory/pool-memory.ts';
 import { PoolThread } from '../memory/thread.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
@@ -127,6 +135,10 @@ function startLog({ core, log, plan, handle, options }: StartParts): LogService 
     const opened = openLog(core, log, plan, inline);
     return new LogService(core, handle, opened, plan.settings.checkpoint, SERVICE_SOURCE);
   } catch (error) {
+    // A service that has been started ends, whatever it is at.
+    core.memory.store(H_SERVICES, SERVICES_STOP);
+    core.memory.store(H_STATUS, STATUS_CLOSED);
+    wakeAll(core.memory);
     core.detach();
     throw error;
   }
@@ -168,12 +180,14 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
       readOnly,
       log: log && { durability: log.durability, debug: log.debug },
     };
+    // First what may fail: nothing else is running then.
+    const service = core.log && plan && startLog({ core, log: core.log, plan, handle, options });
     return {
       core,
       handle,
       loader: inline ? undefined : new LoaderService(core, handle, SERVICE_SOURCE),
       sweep: options.sweep && new BackgroundSweep(core, options.sweep),
-      log: core.log && plan && startLog({ core, log: core.log, plan, handle, options }),
+      log: service,
     };
   } catch (error) {
     await backend.close();
