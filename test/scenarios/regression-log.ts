@@ -63,8 +63,9 @@ async function openStage(directory: string, blobs: number): Promise<Stage> {
   const ids = Array.from({ length: blobs }, () => create(pool));
   const memory = new ThreadMemory(pool.handle.memory);
   const gate = new Int32Array(new SharedArrayBuffer(64));
+  const data = new SharedArrayBuffer(0);
   const cues = new Cues();
-  return { pool, ids, memory, gate, cues, index: 0, self: import.meta.url, running: [] };
+  return { pool, ids, memory, gate, data, cues, index: 0, self: import.meta.url, running: [] };
 }
 
 async function storedValues(directory: string, ids: readonly BlobId[]): Promise<number[]> {
