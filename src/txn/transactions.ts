@@ -152,9 +152,10 @@ export class Transactions implements OpHost {
         'This thread holds a latch. Release the guards, then begin the mini-transaction.',
       );
     }
-    if (this.#want !== undefined) this.#awaitWanted(record !== undefined);
     // During replay the log is not written: nothing bounds it, and nothing has to.
     if (result === BUSY && record === undefined) this.#awaitBacklog();
+    // Last: this wait may leave the thread with frames or credit, which only the end of an op returns.
+    if (this.#want !== undefined) this.#awaitWanted(record !== undefined);
     this.#current = new Op(this, owner, undo, record);
     return this.#current;
   }
@@ -200,7 +201,11 @@ export class Transactions implements OpHost {
       } catch (error) {
         op.fail(error);
         const isRestart = op.restart !== undefined && error === op.restart;
-        if (!isRestart || performance.now() > deadline) throw error;
+        if (isRestart && performance.now() <= deadline) continue;
+        // What this change lacked is not what the next one has to wait for.
+        this.#want = undefined;
+        this.#framesMissed = 0;
+        throw error;
       }
     }
   }

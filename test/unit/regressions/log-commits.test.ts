@@ -1,8 +1,22 @@
 /** What once went wrong with commits and how they are acknowledged. */
 import { describe, expect, it } from 'vitest';
-import { H_CHECKPOINTER, H_JOURNAL } from '../../../src/generated/layout.ts';
-import { look, temporaryDirectory } from '../pool/support.ts';
-import { createRegister, newDisk, openLogged, record, registerValue } from './log-support.ts';
+import {
+  H_CHECKPOINTER,
+  H_JOURNAL,
+  H_LOG_BOUND,
+  H_LOG_TAIL,
+  H_LOG_TAKEN,
+} from '../../../src/generated/layout.ts';
+import { errorOf, look, temporaryDirectory } from '../pool/support.ts';
+import {
+  createRegister,
+  failingLog,
+  newDisk,
+  openLogged,
+  record,
+  registerValue,
+  setRegister,
+} from './log-support.ts';
 
 describe('a change of structure alone', () => {
   it('W2D can be asked to be durable: with everything before it', async () => {
@@ -51,5 +65,36 @@ describe('the share of an op', () => {
     } finally {
       for (const [word, place] of places) memory.store(word, place);
     }
+  });
+});
+
+describe('a begin that waits in vain', () => {
+  it('G1 keeps neither credit nor frames', async () => {
+    const log = failingLog(newDisk());
+    const pool = await openLogged(log.fileSystem);
+    const id = createRegister(pool, 1);
+    await pool.checkpoint();
+    const memory = look(pool);
+    const taken = (): number => memory.loadU64(H_LOG_TAKEN) - memory.loadU64(H_LOG_TAIL);
+    const sealed = (): void => {
+      const op = pool.begin();
+      op.write(id);
+      op.seal(100);
+    };
+    const ring = memory.shared.ringBytes;
+    memory.storeU64(H_LOG_TAKEN, memory.loadU64(H_LOG_TAKEN) + ring);
+    expect(errorOf(sealed).details['wanted']).toBe('credit');
+    memory.storeU64(H_LOG_TAKEN, memory.loadU64(H_LOG_TAKEN) - ring);
+    // There is credit now; but the backlog is too large, and no round succeeds.
+    setRegister(pool, id, 2);
+    expect(taken()).toBe(0);
+    memory.storeU64(H_LOG_TAKEN, memory.loadU64(H_LOG_TAKEN) + ring);
+    expect(errorOf(sealed).details['wanted']).toBe('credit');
+    memory.storeU64(H_LOG_TAKEN, memory.loadU64(H_LOG_TAKEN) - ring);
+    memory.f64[H_LOG_BOUND / 8] = 0;
+    log.failing = 'ENOSPC';
+    expect(errorOf(() => pool.begin()).code).toBe('STORE_IO');
+    expect(taken()).toBe(0);
+    log.failing = undefined;
   });
 });
