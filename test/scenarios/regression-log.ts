@@ -63,7 +63,7 @@ async function openStage(directory: string, blobs: number): Promise<Stage> {
   const ids = Array.from({ length: blobs }, () => create(pool));
   const memory = new ThreadMemory(pool.handle.memory);
   const gate = new Int32Array(new SharedArrayBuffer(64));
-  const data = new SharedArrayBuffer(0);
+  const data = new Uint8Array(0);
   const cues = new Cues();
   return { pool, ids, memory, gate, data, cues, index: 0, self: import.meta.url, running: [] };
 }
