@@ -36,6 +36,8 @@ import type { LogWriter } from './segment-writer.ts';
 const GROUP_BYTES_MAX = 1024 * 1024;
 /** Pause after a write that failed, in ms. */
 const RETRY_MS = 20;
+/** Pause after a trim or a spare that failed: a spare takes a whole segment of a full disk. */
+const TIDY_RETRY_MS = 1000;
 
 export class Journal {
   readonly #control: ControlExports;
@@ -46,6 +48,7 @@ export class Journal {
   readonly #intervalMs: number;
   #syncedAt = 0;
   #retryAt = 0;
+  #tidyAt = 0;
   #trimmedTo = 0;
 
   /** @param intervalMs  Everything is written and synced at least so often; 0: only on request. */
@@ -80,9 +83,9 @@ export class Journal {
     try {
       const wrote = this.#write();
       const synced = this.#syncIfDue(now);
-      const trimmed = this.#trim();
       this.#recovered();
-      return wrote || synced || trimmed;
+      const tidied = this.#tidy(now);
+      return wrote || synced || tidied;
     } catch (error) {
       this.#failed(asWeirpoolError(error), now);
       return false;
@@ -138,18 +141,34 @@ export class Journal {
     this.#memory.bump(H_LOG_WAKE);
   }
 
+  /** Trims, and makes a spare. Records are written on when that fails. */
+  #tidy(now: number): boolean {
+    if (now < this.#tidyAt) return false;
+    try {
+      const trimmed = this.#trim();
+      const made = this.#makeSpare();
+      if (trimmed || made) this.#publishDisk();
+      return trimmed || made;
+    } catch (error) {
+      if (this.#writer.stopped) throw error;
+      this.#tidyAt = now + TIDY_RETRY_MS;
+      return false;
+    }
+  }
+
   #trim(): boolean {
     const upTo = this.#memory.loadU64(H_TRIM_SEQ);
-    const due = upTo > this.#trimmedTo && upTo <= this.#writer.durableSeq;
-    if (due) {
-      this.#writer.trim(upTo);
-      this.#trimmedTo = upTo;
-    }
-    // The spare is made when nobody waits: it takes a sync of a whole segment.
-    const spare = !this.isAwaited && !this.#writer.stats.sparePresent;
-    if (spare) this.#writer.prepareSpare();
-    if (due || spare) this.#publishDisk();
-    return due || spare;
+    if (upTo <= this.#trimmedTo || upTo > this.#writer.durableSeq) return false;
+    this.#writer.trim(upTo);
+    this.#trimmedTo = upTo;
+    return true;
+  }
+
+  /** Only when nobody waits: it takes a sync of a whole segment. */
+  #makeSpare(): boolean {
+    if (this.isAwaited || this.#writer.stats.sparePresent) return false;
+    this.#writer.prepareSpare();
+    return true;
   }
 
   #publishDisk(): void {

@@ -175,7 +175,7 @@ describe('journal and checkpointer', () => {
   );
 
   it('R1 a close loses nothing that was acknowledged, and says what it does not know', async () => {
-    await expectPasses('regression-log', { args: ['race'] });
+    await expectPasses('regression-log', { args: ['race'], timeoutMs: 60_000 });
   });
 
   it('G1 a close that meets a sealed change gives up, and the change is refused', async () => {

@@ -98,7 +98,7 @@ async function start(): Promise<void> {
 // --- race -------------------------------------------------------------------------------------------
 
 const WRITERS = 3;
-const ROUNDS = 6;
+const ROUNDS = 4;
 /** Cues: the last value that a writer has begun, that was acknowledged, whether one is in doubt. */
 const BEGUN = 8;
 const ACKNOWLEDGED = 16;
