@@ -92,10 +92,10 @@ export class Journal {
     }
   }
 
-  /** Writes everything that is published. Whether there was any. */
+  /** Writes what is published, until a sync is due. Whether there was any. */
   #write(): boolean {
     let wrote = false;
-    for (;;) {
+    while (!wrote || !this.#isSyncOverdue()) {
       const from = this.#writer.writtenSeq;
       const to = this.#control.ringPublished(from, GROUP_BYTES_MAX);
       if (to === from) return wrote;
@@ -107,6 +107,15 @@ export class Journal {
       }
       wrote = true;
     }
+    return wrote;
+  }
+
+  /** Who waits for a sync must not wait for those who commit without a pause. */
+  #isSyncOverdue(): boolean {
+    const { durableSeq, writtenSeq } = this.#writer;
+    const wanted = this.#memory.loadU64(H_WANT_DURABLE);
+    if (wanted > durableSeq && wanted <= writtenSeq) return true;
+    return this.#intervalMs > 0 && performance.now() - this.#syncedAt >= this.#intervalMs;
   }
 
   #publishWritten(): void {
@@ -197,10 +206,8 @@ export class Journal {
    */
   finish(): void {
     try {
-      if (!this.#writer.stopped) {
-        this.#write();
-        this.sync();
-      }
+      while (!this.#writer.stopped && this.#write());
+      if (!this.#writer.stopped) this.sync();
     } catch (error) {
       this.#failed(asWeirpoolError(error), performance.now());
     } finally {
