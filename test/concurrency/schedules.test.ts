@@ -36,8 +36,10 @@ interface Family {
 const FAMILIES: readonly Family[] = [
   { ids: 'I5 D1', programs: /^(latch|frames-latched)/ },
   { ids: 'D1', programs: /^locks$/ },
-  { ids: 'I1', programs: /^(pin|locate|change|drop)/ },
-  { ids: 'I4', programs: /^(miss|chain|load|frames-scarce)/ },
+  { ids: 'I1', programs: /^(pin|locate|change|drop$|drop-|retire|capture-)/ },
+  { ids: 'I3', programs: /^(gate|images)/ },
+  { ids: 'R1', programs: /^ring/ },
+  { ids: 'I4', programs: /^(miss|chain|load|frames-scarce|delete)/ },
   { ids: 'I6', programs: /^(mapping|slots)/ },
   { ids: 'G1', programs: /^death/ },
 ];

@@ -68,8 +68,8 @@ function runJob(job: Job): JobResult {
     control: new wasm.Module(readFileSync(job.modules.control)),
     kernels: new wasm.Module(readFileSync(job.modules.kernels)),
   };
-  const { frames = 1, shards = 1, victim, timeouts = false } = program;
-  const setup = new Setup(modules, { frames, shards, threads }, shared);
+  const { frames = 1, shards = 1, victim, timeouts = false, log } = program;
+  const setup = new Setup(modules, { frames, shards, threads, log }, shared);
   program.setup(setup);
   setup.remember();
   const memory = setup.shared;

@@ -5,16 +5,21 @@
  * Afterwards everything is given back, or the pool is poisoned.
  */
 import {
+  H_LOG_TAIL,
+  H_LOG_TAKEN,
+  H_STATUS,
   OK,
   S_STATE,
   SLOT_CLAIMED,
   SLOT_FREE,
   SLOT_STATE_MASK,
+  STATUS_OPEN,
 } from '../../../src/generated/layout.ts';
 import { Reaper } from '../../../src/memory/reaper.ts';
+import { closeGate, enterGate } from './programs-log.ts';
 import { pinAndCheck, readBytes } from './programs-table.ts';
 import { type Setup, slotOf } from './setup.ts';
-import { type Body, PARK_MS, type Program, type Thread } from './thread.ts';
+import { type Body, PARK_MS, type Program, Stopped, type Thread } from './thread.ts';
 
 const VICTIM = 0;
 const FRAME = 0;
@@ -128,6 +133,43 @@ function death(name: string, victim: Body, other: Body, frames = 1): Program {
   };
 }
 
+/** Commits a record inside the gate; whoever dies there leaves half a change. */
+const commit: Body = (t) => {
+  enterGate(t);
+  t.writeHalves(FRAME, 7);
+  const position = t.control.recordBegin(0, 1, 0, 0, 0);
+  t.control.recordPublish(position, t.me);
+  t.control.gateLeave(t.me);
+};
+
+/** It has its credit already: nothing interrupts who takes it (see `SLOT_CLAIMED` below). */
+const CREDIT_BYTES = 64;
+
+function setupCommit(s: Setup): void {
+  s.load(BLOB);
+  if (s.control.creditTake(CREDIT_BYTES, VICTIM) !== OK) throw new Error('no credit');
+}
+
+/**
+ * A round waits for those who are inside. What it has captured it writes only while the pool runs,
+ * which is looked at once more before the first write.
+ */
+const capture: Body = (t) => {
+  closeGate(t);
+  const [first, second] = t.readHalves(FRAME);
+  t.control.gateOpen();
+  if (t.memory.load(H_STATUS) !== STATUS_OPEN) throw new Stopped('the pool has stopped');
+  t.equal(second, first, 'I3 a capture sees half a change of the dead');
+};
+
+/** Nobody has credit at the end. */
+function afterCommit(s: Setup): string | undefined {
+  const wrong = after(s);
+  if (wrong !== undefined || s.poisoned) return wrong;
+  const [tail, taken] = [s.u64(H_LOG_TAIL), s.u64(H_LOG_TAKEN)];
+  return taken === tail ? undefined : `G1 ${taken} bytes of credit are taken, ${tail} were used`;
+}
+
 export const DEATH_PROGRAMS: readonly Program[] = [
   death('pinned', pinned, exclusive),
   death('shared', shared, exclusive),
@@ -141,6 +183,12 @@ export const DEATH_PROGRAMS: readonly Program[] = [
   death('replacing', want(OTHER), want(BLOB)),
   death('dropping', drop, wantAgain),
   death('waiting-for-a-frame', want(OTHER), pinned),
+  {
+    ...death('gate', commit, capture),
+    log: { ringBytes: 256, stagingFrames: 1 },
+    setup: setupCommit,
+    after: afterCommit,
+  },
   // A reaper that dies between the two stores of `beginReap` leaves a claimed slot behind; no
   // thread can end there (assembly/layout.ts, SLOT_CLAIMED), so what is left then is not looked at.
   {

@@ -38,7 +38,7 @@ const sharedPinner: Body = (t) => {
 };
 
 /** Latches a blob that is pinned: one that was dropped meanwhile is gone, and says so. */
-function latchAndCheck(t: Thread, frame: number): void {
+export function latchAndCheck(t: Thread, frame: number): void {
   const result = t.wait(() => t.control.acquireShared(frame, t.me, PARK_MS));
   t.check(result === OK || result === GONE, `a shared latch says ${result}`);
   if (result === OK) {

@@ -13,7 +13,12 @@ import {
   B_NEXT,
   B_WAITERS,
   BUCKETS,
+  CAPTURE_ENTRY,
+  CAPTURES,
   type ControlExports,
+  DELETE_ENTRIES,
+  DELETE_ENTRY,
+  DELETES,
   DESC_A,
   DESC_B,
   DESC_SHIFT,
@@ -32,6 +37,8 @@ import {
   SLOT_BITS,
   SLOT_BYTES,
   SLOTS,
+  STAGING,
+  STAGING_ENTRY,
   STATUS_OPEN,
 } from '../../../src/generated/layout.ts';
 import { createPoolMemory, type PoolMemory } from '../../../src/memory/pool-memory.ts';
@@ -59,6 +66,21 @@ export function holdAt(me: number, frame: number): number {
   return HOLDS + me * HOLDS_STRIDE + frame * 2 ** HOLD_SHIFT;
 }
 
+/** What a program with a log has beyond the others. */
+export interface LogPart {
+  readonly ringBytes: number;
+  readonly stagingFrames: number;
+}
+
+/** Blobs that programs delete, and how many may have one place. */
+const IDS_OF_DELETES = [1, 2];
+const DELETES_SPAN = 4;
+
+/** Where the id of a pending delete is looked for first. */
+export function homeOfDelete(id: number): number {
+  return Number(((BigInt(id) * GOLDEN) & 0xffff_ffff_ffff_ffffn) >> 32n) & (DELETE_ENTRIES - 1);
+}
+
 interface Region {
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -80,13 +102,18 @@ export class Setup {
 
   constructor(
     modules: { readonly control: WasmModule; readonly kernels: WasmModule },
-    options: { readonly frames: number; readonly shards: number; readonly threads: number },
+    options: {
+      readonly frames: number;
+      readonly shards: number;
+      readonly threads: number;
+      readonly log: LogPart | undefined;
+    },
     { data, words }: SharedWords,
   ) {
     this.#words = words;
-    const { frames, shards } = options;
+    const { frames, shards, log } = options;
     const plan = { frames, blobBytes: BLOB_BYTES, shards, blobsMax: BLOBS_MAX, slotsMin: 0 };
-    this.shared = createPoolMemory(plan, modules);
+    this.shared = createPoolMemory(log === undefined ? plan : { ...plan, log }, modules);
     this.control = instantiateControl(modules.control, this.shared.control);
     this.frames = frames;
     this.data = data;
@@ -151,6 +178,9 @@ export class Setup {
       [DESC_B, this.frames * line],
       [BUCKETS, 2 ** (64 - this.u32(H_BUCKET_SHIFT)) * 4],
       [GHOSTS, line],
+      [STAGING, this.shared.stagingFrames * STAGING_ENTRY],
+      [CAPTURES, this.shared.stagingFrames > 0 ? this.frames * CAPTURE_ENTRY : 0],
+      ...this.#deletes(),
       [SLOT_BITS, this.#u8.length - SLOT_BITS],
     ];
     for (let me = 0; me <= THREADS_MAX; me++) {
@@ -160,6 +190,13 @@ export class Setup {
       return { offset, bytes: this.#u8.slice(offset, offset + length) };
     });
     this.#dataAtStart = this.data.slice();
+  }
+
+  /** Places of pending deletes that the programs' small ids may take. */
+  #deletes(): [number, number][] {
+    if (this.shared.stagingFrames === 0) return [];
+    const homes = new Set(IDS_OF_DELETES.map(homeOfDelete));
+    return [...homes].map((home) => [DELETES + home * DELETE_ENTRY, DELETES_SPAN * DELETE_ENTRY]);
   }
 
   reset(): void {

@@ -23,7 +23,7 @@ import { Residency } from '../../../src/pool/residency.ts';
 import type { MappedStore } from '../../../src/store/mapped-store.ts';
 import { type Gate, Violation } from './gate.ts';
 import { DATA_WORDS } from './protocol.ts';
-import { type Setup, slotOf } from './setup.ts';
+import { type LogPart, type Setup, slotOf } from './setup.ts';
 
 export const PARK_MS = 100;
 /** Data words from here on record what a thread did, without a step: `note`. */
@@ -135,7 +135,10 @@ export class Thread {
   }
 
   /** The product's own residency code over the gated kernels; `read` stands for the store. */
-  residency(read: (id: number, frame: number) => void): Residency {
+  residency(
+    read: (id: number, frame: number) => void,
+    has: (id: number) => boolean = () => true,
+  ): Residency {
     const { memory, control, me } = this;
     const assertRunning = () => {
       if (memory.load(H_STATUS) !== STATUS_OPEN) throw new Stopped('the pool has stopped');
@@ -155,7 +158,7 @@ export class Thread {
       services: undefined,
     };
     const store = {
-      has: () => true,
+      has,
       readFrame: (id: number, frame: { readonly index: number }) => read(id, frame.index),
     };
     return new Residency(
@@ -178,6 +181,8 @@ export interface Program {
   readonly name: string;
   readonly frames?: number;
   readonly shards?: number;
+  /** A ring and staging frames. */
+  readonly log?: LogPart;
   readonly setup: (s: Setup) => void;
   readonly bodies: readonly Body[];
   /** What is wrong with the memory afterwards, if anything. */

@@ -1,24 +1,8 @@
 /**
  * The kernels, each broken in one place: what the programs must notice.
  */
-import type { Patch } from '../variant.ts';
-
-export interface ScheduleVariant {
-  /** What is wrong, as the end of a sentence. */
-  readonly name: string;
-  readonly program: string;
-  readonly patch: Patch;
-}
-
-function variant(
-  program: string,
-  name: string,
-  file: string,
-  find: string,
-  replace: string,
-): ScheduleVariant {
-  return { program, name, patch: { file: `assembly/${file}.ts`, find, replace } };
-}
+import { type ScheduleVariant, variant } from './variant.ts';
+import { LOG_VARIANTS } from './variants-log.ts';
 
 const LATCH: readonly ScheduleVariant[] = [
   variant(
@@ -376,4 +360,5 @@ export const VARIANTS: readonly ScheduleVariant[] = [
   ...TABLE,
   ...MAPPING,
   ...DEATH,
+  ...LOG_VARIANTS,
 ];
