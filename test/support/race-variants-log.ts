@@ -112,10 +112,10 @@ export const WAITS_FOR_ONE_FRAME: readonly Patch[] = [
 export const WAITS_INSIDE_GATE: readonly Patch[] = [
   patch(
     TRANSACTIONS,
-    'if (this.#want !== undefined) this.#awaitWanted();',
+    'if (this.#want !== undefined) this.#awaitWanted(record !== undefined);',
     `if (this.#want !== undefined) {
       this.#control.gateEnter(this.thread.me);
-      this.#awaitWanted();
+      this.#awaitWanted(record !== undefined);
       this.#control.gateLeave(this.thread.me);
     }`,
   ),
@@ -145,11 +145,11 @@ export const WAITS_FOR_STAGING_INSIDE_GATE: readonly Patch[] = [
 export const RELEASE_BEFORE_APPEND: readonly Patch[] = [
   patch(
     OP,
-    'const seq = this.#append(record, deleted);',
+    'const mark = this.#append(record, deleted);',
     `for (const { mode, frame } of this.#blobs) {
       if (mode === 'write') this.#control.releaseExclusive(frame.index, this.#me);
     }
-    const seq = this.#append(record, deleted);`,
+    const mark = this.#append(record, deleted);`,
   ),
   patch(
     OP,
@@ -162,7 +162,11 @@ export const RELEASE_BEFORE_APPEND: readonly Patch[] = [
 
 /** A second op of one thread begins inside the first. */
 export const NESTED_OPS: readonly Patch[] = [
-  patch(TRANSACTIONS, 'if (this.#current !== undefined) {', "if (typeof undo === 'string') {"),
+  patch(
+    TRANSACTIONS,
+    '    this.assertNone();\n    this.thread.assertRunning();\n    if (this.#readOnly',
+    '    this.thread.assertRunning();\n    if (this.#readOnly',
+  ),
 ];
 
 /** An op begins although its thread holds a latch, and waits for itself. */
