@@ -11,7 +11,18 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const SUITES: readonly string[] = ['hit-path', 'contention', 'miss', 'hit-ratio', 'copy'];
+const SUITES: readonly string[] = [
+  'hit-path',
+  'contention',
+  'miss',
+  'hit-ratio',
+  'copy',
+  'wal',
+  'commit',
+  'checkpoint',
+  'reopen',
+  'sustained',
+];
 const USAGE = `usage: npm run bench -- ${SUITES.join('|')} [--json] [--seconds S]`;
 const EXIT_USAGE = 2;
 const SECONDS_MAX = 3600;
