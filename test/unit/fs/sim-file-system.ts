@@ -3,8 +3,8 @@
  *
  * Model: a write or truncation is durable once its file was synced, a name once its directory was;
  * what was not synced is there after a crash or not, each 4 KiB block and each name by itself, in
- * any combination. A rename is one step. Synced content never changes. Nothing else is promised:
- * real file systems keep more.
+ * any combination. A rename is one step. Synced content never changes. What was written before a sync
+ * that failed never becomes durable. Nothing else is promised: real file systems keep more.
  */
 import { dirname } from 'node:path';
 import type { FileStat, FileSystem } from '../../../src/fs/file-system.ts';
@@ -13,6 +13,7 @@ import { systemError } from './faulty-file-system.ts';
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const BLOCK = 4096;
+const ZEROS = new Uint8Array(BLOCK);
 
 interface Piece {
   readonly position: number;
@@ -20,9 +21,82 @@ interface Piece {
   readonly bytes: Uint8Array | undefined;
 }
 
+/** Bytes of a file in blocks that are never changed once they are there, so that copies are cheap. */
+class Content {
+  bytes = 0;
+  #blocks: Uint8Array[] = [];
+
+  clone(): Content {
+    const copy = new Content();
+    copy.bytes = this.bytes;
+    copy.#blocks = this.#blocks.slice();
+    return copy;
+  }
+
+  apply({ position, bytes }: Piece): void {
+    if (bytes === undefined) this.#truncate(position);
+    else this.#write(position, bytes);
+  }
+
+  /** At least so long; what comes to it is zeros. */
+  grow(bytes: number): void {
+    if (bytes <= this.bytes) return;
+    this.bytes = bytes;
+    while (this.#blocks.length * BLOCK < bytes) this.#blocks.push(ZEROS);
+  }
+
+  #truncate(bytes: number): void {
+    if (bytes >= this.bytes) {
+      this.grow(bytes);
+      return;
+    }
+    this.#blocks.length = Math.ceil(bytes / BLOCK);
+    this.bytes = bytes;
+    const rest = bytes % BLOCK;
+    const last = this.#blocks.pop();
+    if (last === undefined) return;
+    this.#blocks.push(rest === 0 ? last : patchedBlock(ZEROS, 0, last.subarray(0, rest)));
+  }
+
+  /** `source` belongs to the content from now on. */
+  #write(position: number, source: Uint8Array): void {
+    this.grow(position + source.length);
+    let done = 0;
+    while (done < source.length) {
+      const index = Math.floor((position + done) / BLOCK);
+      const from = (position + done) % BLOCK;
+      const piece = source.subarray(done, done + BLOCK - from);
+      const whole = piece.length === BLOCK;
+      this.#blocks[index] = whole
+        ? piece
+        : patchedBlock(this.#blocks[index] as Uint8Array, from, piece);
+      done += piece.length;
+    }
+  }
+
+  read(target: Uint8Array, position: number, bytes: number): number {
+    const count = Math.max(0, Math.min(bytes, this.bytes - position));
+    let done = 0;
+    while (done < count) {
+      const block = this.#blocks[Math.floor((position + done) / BLOCK)] as Uint8Array;
+      const from = (position + done) % BLOCK;
+      const piece = block.subarray(from, from + count - done);
+      target.set(piece, done);
+      done += piece.length;
+    }
+    return count;
+  }
+}
+
+function patchedBlock(block: Uint8Array, from: number, piece: Uint8Array): Uint8Array {
+  const copy = block.slice();
+  copy.set(piece, from);
+  return copy;
+}
+
 class Inode {
-  content = new Uint8Array(0);
-  durable = new Uint8Array(0);
+  content = new Content();
+  durable = new Content();
   /** What happened since the last sync. */
   pending: Piece[] = [];
   readonly number: bigint;
@@ -31,26 +105,29 @@ class Inode {
   }
 
   apply(piece: Piece): void {
-    this.content = applied(this.content, piece);
+    this.content.apply(piece);
     this.pending.push(piece);
   }
 
   sync(): void {
-    this.durable = this.content.slice();
+    for (const piece of this.pending) this.durable.apply(piece);
     this.pending = [];
   }
-}
 
-function applied(content: Uint8Array, { position, bytes }: Piece): Uint8Array<ArrayBuffer> {
-  if (bytes === undefined) {
-    const cut = new Uint8Array(position);
-    cut.set(content.subarray(0, position));
-    return cut;
+  /** All that is there is safe. */
+  settle(): void {
+    this.durable = this.content.clone();
+    this.pending = [];
   }
-  const grown = new Uint8Array(Math.max(content.length, position + bytes.length));
-  grown.set(content);
-  grown.set(bytes, position);
-  return grown;
+
+  /** The same file, with what was not synced. */
+  fork(): Inode {
+    const copy = new Inode(this.number);
+    copy.content = this.content.clone();
+    copy.durable = this.durable.clone();
+    copy.pending = this.pending.slice();
+    return copy;
+  }
 }
 
 /** One change of a directory's names: added and removed together. */
@@ -77,6 +154,16 @@ class Directory {
     this.durable = new Map(this.names);
     this.pending = [];
   }
+
+  /** The same names, with what was not synced. */
+  fork(keep: (inode: Inode) => Inode): Directory {
+    const copy = new Directory(this.number);
+    const kept = ([name, inode]: readonly [string, Inode]) => [name, keep(inode)] as const;
+    copy.names = new Map([...this.names].map(kept));
+    copy.durable = new Map([...this.durable].map(kept));
+    copy.pending = this.pending.map(({ add, remove }) => ({ add: add && kept(add), remove }));
+    return copy;
+  }
 }
 
 function applyNames(names: Map<string, Inode>, { add, remove }: NameChange): void {
@@ -101,27 +188,60 @@ export class SimFileSystem implements FileSystem {
 
   /** What is there after power was lost; `random` decides about all that was not synced. */
   afterCrash(random: (end: number) => number): SimFileSystem {
+    const namesOf = ({ durable, pending }: Directory): Map<string, Inode> => {
+      const names = new Map(durable);
+      for (const change of pending) if (random(2) === 0) applyNames(names, change);
+      return names;
+    };
+    return this.#copy(
+      (directory, keep) => {
+        const copy = new Directory(directory.number);
+        for (const [name, inode] of namesOf(directory)) copy.names.set(name, keep(inode));
+        copy.sync();
+        return copy;
+      },
+      (inode) => {
+        const copy = new Inode(inode.number);
+        copy.content = survivor(inode, random);
+        copy.settle();
+        return copy;
+      },
+    );
+  }
+
+  /**
+   * What is there after the process has died: everything that was written, and what was not synced
+   * is still not safe.
+   */
+  afterKill(): SimFileSystem {
+    return this.#copy(
+      (directory, keep) => directory.fork(keep),
+      (inode) => inode.fork(),
+    );
+  }
+
+  /** @param copyInode  Called once for each file that has a name, or may have one again. */
+  #copy(
+    copyDirectory: (directory: Directory, keep: (inode: Inode) => Inode) => Directory,
+    copyInode: (inode: Inode) => Inode,
+  ): SimFileSystem {
     const after = new SimFileSystem();
     const kept = new Map<Inode, Inode>();
     const keep = (inode: Inode): Inode => {
-      const known = kept.get(inode);
-      if (known !== undefined) return known;
-      const copy = new Inode(inode.number);
-      copy.content = survivor(inode, random);
-      copy.sync();
+      const copy = kept.get(inode) ?? copyInode(inode);
       kept.set(inode, copy);
       return copy;
     };
     for (const [path, directory] of this.#directories) {
-      const copy = new Directory(directory.number);
-      const names = new Map(directory.durable);
-      for (const change of directory.pending) if (random(2) === 0) applyNames(names, change);
-      for (const [name, inode] of names) copy.names.set(name, keep(inode));
-      copy.sync();
-      after.#directories.set(path, copy);
+      after.#directories.set(path, copyDirectory(directory, keep));
     }
     after.#numbers = this.#numbers;
     return after;
+  }
+
+  /** Descriptors that were not closed. */
+  get openCount(): number {
+    return this.#open.size;
   }
 
   #directory(path: string): Directory {
@@ -142,12 +262,8 @@ export class SimFileSystem implements FileSystem {
   }
 
   open(path: string, flags: number): number {
-    const fd = this.#fds++;
     const directory = this.#directories.get(path);
-    if (directory !== undefined) {
-      this.#open.set(fd, directory);
-      return fd;
-    }
+    if (directory !== undefined) return this.#newDescriptor(directory);
     const [parent, name] = this.#split(path);
     let inode = parent.names.get(name);
     if (inode !== undefined && (flags & O_EXCL) !== 0) throw systemError('EEXIST');
@@ -156,7 +272,13 @@ export class SimFileSystem implements FileSystem {
       inode = new Inode(this.#numbers++);
       parent.apply({ add: [name, inode], remove: undefined });
     }
-    this.#open.set(fd, inode);
+    return this.#newDescriptor(inode);
+  }
+
+  /** In order, and only for what was opened: the same calls give the same numbers. */
+  #newDescriptor(target: Inode | Directory): number {
+    const fd = this.#fds++;
+    this.#open.set(fd, target);
     return fd;
   }
 
@@ -165,9 +287,7 @@ export class SimFileSystem implements FileSystem {
   }
 
   read(fd: number, target: Uint8Array, bytes: number, position: number): number {
-    const piece = this.#inode(fd).content.subarray(position, position + bytes);
-    target.set(piece);
-    return piece.length;
+    return this.#inode(fd).content.read(target, position, bytes);
   }
 
   write(fd: number, source: Uint8Array, position: number): number {
@@ -194,9 +314,18 @@ export class SimFileSystem implements FileSystem {
     target.sync();
   }
 
+  /**
+   * A sync that fails: what was written before can be read, counts as clean, and is gone after a
+   * power loss, whatever is synced later. Nothing happens to the names of a directory.
+   */
+  failSync(fd: number): void {
+    const target = this.#open.get(fd);
+    if (target instanceof Inode) target.pending = [];
+  }
+
   statFd(fd: number): FileStat {
     const { number, content } = this.#inode(fd);
-    return { kind: 'file', device: this.#device, inode: number, bytes: content.length };
+    return { kind: 'file', device: this.#device, inode: number, bytes: content.bytes };
   }
 
   stat(path: string): FileStat {
@@ -207,7 +336,7 @@ export class SimFileSystem implements FileSystem {
     const [parent, name] = this.#split(path);
     const inode = parent.names.get(name);
     if (inode === undefined) throw systemError('ENOENT');
-    return { kind: 'file', device: this.#device, inode: inode.number, bytes: inode.content.length };
+    return { kind: 'file', device: this.#device, inode: inode.number, bytes: inode.content.bytes };
   }
 
   makeDirectory(): void {
@@ -243,20 +372,21 @@ export class SimFileSystem implements FileSystem {
 }
 
 /** The durable content with some of what came after it: each block by itself. */
-function survivor(inode: Inode, random: (end: number) => number): Uint8Array<ArrayBuffer> {
-  let content = inode.durable.slice();
-  for (const { position, bytes } of inode.pending) {
+function survivor(inode: Inode, random: (end: number) => number): Content {
+  const content = inode.durable.clone();
+  for (const piece of inode.pending) {
+    const { position, bytes } = piece;
     if (bytes === undefined) {
-      if (random(2) === 0) content = applied(content, { position, bytes });
+      if (random(2) === 0) content.apply(piece);
       continue;
     }
     for (let at = 0; at < bytes.length; at += BLOCK) {
       const block = bytes.subarray(at, at + BLOCK);
       const fate = random(3);
       if (fate === 0) continue;
+      if (fate === 1) content.apply({ position: position + at, bytes: block });
       // The size may have reached the disk without the bytes.
-      const landed = fate === 1 ? block : new Uint8Array(0);
-      content = applied(content, { position: position + at, bytes: landed });
+      else content.grow(position + at + (random(2) === 0 ? 0 : block.length));
     }
   }
   return content;
