@@ -1,0 +1,253 @@
+/** The product, broken in ways that systems of this kind were broken in; each must be caught. */
+import type { Patch } from '../../support/variant.ts';
+
+export interface Broken {
+  readonly title: string;
+  readonly patches: readonly Patch[];
+  /** Whether it takes a failing disk to see it; else a crash is enough. */
+  readonly failing?: boolean;
+}
+
+const ROUND = 'src/checkpoint/round.ts';
+const JOURNAL = 'src/wal/journal.ts';
+const OP = 'src/txn/op.ts';
+const REPLAY = 'src/recovery/replay.ts';
+const WRITER = 'src/wal/segment-writer.ts';
+const STORE = 'src/store/mapped-store.ts';
+const DIRTY = 'assembly/dirty.ts';
+
+export const BROKEN: readonly Broken[] = [
+  {
+    title: 'W2D commits a manifest before the slots that it names are synced',
+    patches: [
+      {
+        file: ROUND,
+        find: '    if (this.#mapped.length > 0) store.sync();\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    title: 'W2D acknowledges as synced what is only written',
+    patches: [
+      {
+        file: JOURNAL,
+        find: 'this.#memory.storeU64(H_LOG_DURABLE, this.#writer.sync());',
+        replace: 'this.#memory.storeU64(H_LOG_DURABLE, this.#writer.writtenSeq);',
+      },
+    ],
+  },
+  {
+    title: 'W2D writes blobs before the log is durable up to S',
+    patches: [
+      {
+        file: ROUND,
+        find: '      this.logFirst(capture);\n      this.writeThrough(capture);',
+        replace: '      this.writeThrough(capture);',
+      },
+    ],
+  },
+  {
+    title: '13 trims the log before the manifest is durable',
+    patches: [
+      {
+        file: ROUND,
+        find: '    const deletes = this.commit(capture);\n    this.trim(capture);',
+        replace: '    this.trim(capture);\n    const deletes = this.commit(capture);',
+      },
+    ],
+  },
+  {
+    title: 'I2 trims the log up to what is durable, beyond the cut',
+    patches: [
+      {
+        file: ROUND,
+        find: 'this.#memory.raiseU64(H_TRIM_SEQ, seq);',
+        replace:
+          'this.#memory.raiseU64(H_TRIM_SEQ, Math.max(seq, this.#memory.loadU64(H_LOG_DURABLE)));',
+      },
+    ],
+  },
+  {
+    title: '4 retires a frame although it was changed again',
+    patches: [
+      {
+        file: DIRTY,
+        find: '  const seq = load<u64>(captureAt(index), 8);\n  return atomic.cmpxchg',
+        replace:
+          '  const seq = load<u64>(captureAt(index), 8);\n  clearDirty(captureFrame(index));\n  return atomic.cmpxchg',
+      },
+    ],
+  },
+  {
+    title: '1 drains the dirty set, so that a captured frame looks clean',
+    patches: [
+      {
+        file: DIRTY,
+        find: '    atomic.store<u64>(b + B_FLUSHING, seq);\n    atomic.store<u64>(b + B_CAPTURED, mark);',
+        replace: '    atomic.store<u64>(b + B_CAPTURED, mark);',
+      },
+    ],
+  },
+  {
+    title: '9 changes a captured frame before its image is copied',
+    patches: [
+      {
+        file: OP,
+        find: 'if (this.#control.capturedBy(blob.frame.index) === 0) continue;',
+        replace: 'if (this.#control.capturedBy(blob.frame.index) >= 0) continue;',
+      },
+    ],
+  },
+  {
+    title: '11 lets deletes reach the mapping before the round has succeeded',
+    patches: [
+      {
+        file: ROUND,
+        find: '      this.writeThrough(capture);\n',
+        replace: `      const store = this.#store;
+      const gone = this.#deletedUpTo(capture.seq).filter((id) => store.lookup(id) !== undefined);
+      store.exclusively(() =>
+        store.commitSynced({ mapped: [], deleted: gone, nextBlobId: store.leaseEnd }),
+      );
+      this.writeThrough(capture);
+`,
+      },
+    ],
+  },
+  {
+    title: 'I3 commits deletes that came after the capture',
+    patches: [
+      {
+        file: ROUND,
+        find: 'const deleted = this.#deletedUpTo(capture.seq);',
+        replace: 'const deleted = this.#deletedUpTo(Number.MAX_SAFE_INTEGER);',
+      },
+    ],
+  },
+  {
+    title: 'I3 takes S when it commits, not when it captures',
+    patches: [
+      {
+        file: ROUND,
+        find: 'checkpointSeq: capture.seq,',
+        replace: 'checkpointSeq: this.#memory.loadU64(H_LOG_TAIL),',
+      },
+    ],
+  },
+  {
+    title: 'I3 leaves the roots out of the cut',
+    patches: [{ file: ROUND, find: 'roots: capture.roots,', replace: 'roots: new Map(),' }],
+  },
+  {
+    title: '25 replays a record twice',
+    patches: [
+      {
+        file: REPLAY,
+        find: '      this.#replay(record, transactions);\n',
+        replace:
+          '      this.#replay(record, transactions);\n      if (at === 1) this.#replay(record, transactions);\n',
+      },
+    ],
+  },
+  {
+    title: 'R1 appends to the log again what it replays',
+    patches: [
+      {
+        file: OP,
+        find: '    if (this.#replayed !== undefined) return this.#replayed.seq;\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    title: '20 starts its seqs again where the log ends',
+    patches: [
+      {
+        file: WRITER,
+        find: 'first ? 0 : end.writtenBelow + RING_BYTES_MAX',
+        replace: 'first ? 0 : end.place.seq',
+      },
+    ],
+  },
+  {
+    title: 'hands out ids that no manifest has reserved',
+    patches: [
+      {
+        file: STORE,
+        find: '      if (Number(id) >= memory.loadU64(H_LEASE_END)) return undefined;\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    title: 'I6 gives the old slot back before the commit',
+    patches: [
+      {
+        file: ROUND,
+        find: 'this.#slots = this.#store.exclusively(() => this.#store.takeSlots(frames));',
+        replace: `for (let index = 0; index < frames; index++) {
+      const at = this.#store.lookup(this.#control.captureId(index));
+      if (at !== undefined) this.#control.slotFree(at.slot);
+    }
+    this.#slots = this.#store.exclusively(() => this.#store.takeSlots(frames));`,
+      },
+    ],
+  },
+  {
+    title: 'takes an image that was preserved for a failed round',
+    failing: true,
+    patches: [
+      {
+        file: ROUND,
+        find: '  #discardImages(): void {\n',
+        replace: '  #discardImages(): void {\n    if (this.#phase >= 0) return;\n',
+      },
+    ],
+  },
+  {
+    title: 'I1 forgets what a failed round has captured',
+    failing: true,
+    patches: [
+      {
+        file: ROUND,
+        find: 'for (let index = 0; index < frames; index++) this.#control.restore(index);',
+        replace: 'for (let index = 0; index < frames; index++) this.#control.retire(index);',
+      },
+    ],
+  },
+  {
+    title: 'syncs the log again after a sync of it has failed',
+    failing: true,
+    patches: [
+      {
+        file: WRITER,
+        find: '    } catch (error) {\n      this.#stopped = true;\n      throw ioError(',
+        replace: '    } catch (error) {\n      throw ioError(',
+      },
+    ],
+  },
+  {
+    title: 'lets a round wait for ever for a log that cannot be written',
+    failing: true,
+    patches: [
+      {
+        file: ROUND,
+        find: 'memory.load(H_LOG_FAILING) !== 0 && performance.now() > deadline',
+        replace: 'seq < 0 && performance.now() > deadline',
+      },
+    ],
+  },
+  {
+    title: '19 writes what is left of a group behind the part that was written before it failed',
+    failing: true,
+    patches: [
+      {
+        file: WRITER,
+        find: '    writeFully(fs, { ...place, position: this.#offset }, block);',
+        replace:
+          '    const begin = this.#offset;\n    this.#offset += staged;\n    writeFully(fs, { ...place, position: begin }, block);\n    this.#offset = begin;',
+      },
+    ],
+  },
+];

@@ -1,0 +1,110 @@
+/** Looking at a disk after a crash: what is opened must be what was promised, and go on working. */
+import type { FileSystem } from '../../../src/fs/file-system.ts';
+import type { LogRecord } from '../../../src/wal/format.ts';
+import type { Random } from '../../support/seed.ts';
+import type { SimFileSystem } from '../../unit/fs/sim-file-system.ts';
+import { digestOf, History, type Mark } from './history.ts';
+import { DIRECTORY, type Product, Session, stateOf } from './session.ts';
+
+/** What must be there. */
+export interface Expectation {
+  readonly history: History;
+  readonly mark: Mark;
+  /** Commits that were promised to survive what has happened. */
+  readonly least: number;
+}
+
+/** What is found from the files alone; a store that was never opened is no damage. */
+async function damage(product: Product, disk: SimFileSystem): Promise<string[]> {
+  const { kernels } = product;
+  const report = await product.verifyStore(DIRECTORY, { kernels, fileSystem: disk });
+  return report.findings
+    .filter(({ code }) => code !== 'STORE_IO' || report.generation !== 0)
+    .map(({ code, message }) => `verify: ${code} ${message}`);
+}
+
+/** R1: the records that were handed to replay are the last ones of the log, in order, once. */
+function wrongReplay(replayed: readonly LogRecord[], history: History, count: number): string[] {
+  const first = count - replayed.length;
+  const wrong = replayed.findIndex(({ seq, payload }, n) => {
+    const commit = history.commits[first + n];
+    return commit?.seq !== seq || Buffer.compare(commit.intent.payload, payload) !== 0;
+  });
+  return wrong < 0 ? [] : [`replay ${wrong} of ${replayed.length} has seq ${replayed[wrong]?.seq}`];
+}
+
+export interface Recovered {
+  readonly session: Session;
+  readonly violations: readonly string[];
+}
+
+/** Opens the pool, compares, and gives the session, which knows what is left. */
+export async function recover(
+  product: Product,
+  fs: FileSystem,
+  { history, mark, least }: Expectation,
+  random: Random,
+  tolerant = false,
+): Promise<Recovered> {
+  const session = new Session(product, fs, new History(), random, { tolerant });
+  const replayed = await session.open();
+  const found = stateOf(session.pool);
+  const count = history.find(digestOf(found), least, mark.issued);
+  const violations =
+    count === undefined
+      ? [`no state from ${least} to ${mark.issued}: ${nearest(history, found, least, mark.issued)}`]
+      : wrongReplay(replayed, history, count);
+  session.history = history.after(count ?? mark.issued, mark);
+  return { session, violations };
+}
+
+export interface ImageOptions {
+  /** Steps after the opening. */
+  readonly steps: number;
+  /** Whether to open it once more. */
+  readonly again: boolean;
+}
+
+/** What is wrong with the image; it is used up. */
+export async function violationsOf(
+  product: Product,
+  disk: SimFileSystem,
+  expectation: Expectation,
+  random: Random,
+  { steps, again }: ImageOptions,
+): Promise<readonly string[]> {
+  const found = await damage(product, disk);
+  if (found.length > 0) return found;
+  try {
+    const { session, violations } = await recover(product, disk, expectation, random);
+    if (violations.length > 0) {
+      await session.close();
+      return violations;
+    }
+    await session.run(steps);
+    if (steps > 0) session.assertState();
+    await session.close();
+    const { history } = session;
+    const after = [...history.violations, ...(await damage(product, disk))];
+    if (disk.openCount > 0) after.push(`${disk.openCount} descriptors are open`);
+    if (after.length > 0 || !again) return after;
+    const safe = { history, mark: history.mark(), least: history.synced };
+    return await violationsOf(product, disk, safe, random, { steps: 0, again: false });
+  } catch (error) {
+    return [`${(error as Error).stack}`];
+  }
+}
+
+function nearest(
+  history: History,
+  found: Parameters<History['describe']>[0],
+  least: number,
+  most: number,
+): string {
+  const older = history.find(digestOf(found), 0, history.commits.length);
+  if (older !== undefined) return `it is the one after ${older}`;
+  const texts = Array.from({ length: most - least + 1 }, (_, n) =>
+    history.describe(found, least + n),
+  );
+  return texts.reduce((best, text) => (text.length < best.length ? text : best));
+}
