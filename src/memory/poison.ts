@@ -93,8 +93,8 @@ export function stoppedError(memory: ThreadMemory): WeirpoolError {
   const cause = poisonCause(memory);
   return new WeirpoolError(
     'POISONED',
-    `The pool has stopped: ${cause.message} Close it and open it again; nothing that was ` +
-      'committed is lost.',
+    `The pool has stopped: ${cause.message} Close it and open it again; nothing that was confirmed ` +
+      'as durable is lost.',
     { outcome: 'unknown', cause, details: { cause: cause.code } },
   );
 }

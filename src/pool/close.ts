@@ -8,6 +8,8 @@
  */
 import { WeirpoolError } from '../errors.ts';
 import {
+  H_LOG_DURABLE,
+  H_LOG_TAIL,
   H_STATUS,
   LOCK_COMMIT,
   OK,
@@ -162,6 +164,21 @@ function sealedError({ control, thread }: PoolCore): WeirpoolError | undefined {
   return error;
 }
 
+/**
+ * A pool that has stopped may leave records in memory which nobody has waited for: who closes it
+ * must hear of them.
+ */
+function lostError({ memory, thread }: PoolCore): WeirpoolError | undefined {
+  const [durableSeq, lastSeq] = [memory.loadU64(H_LOG_DURABLE), memory.loadU64(H_LOG_TAIL)];
+  if (memory.load(H_STATUS) !== STATUS_POISONED || durableSeq >= lastSeq) return undefined;
+  const { cause, message } = thread.stopped();
+  return new WeirpoolError(
+    'POISONED',
+    `${message} The log is safe up to seq ${durableSeq}; records up to ${lastSeq} were committed.`,
+    { outcome: 'unknown', cause, details: { durableSeq, lastSeq } },
+  );
+}
+
 /** Closes the opener's pool. The store is let go in every case; the first error is thrown. */
 export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Promise<void> {
   const { memory, store } = core;
@@ -184,6 +201,7 @@ export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Pro
     failure = error;
   }
   await log?.stop();
+  if (log !== undefined) failure ??= lostError(core);
   const clean = moveStatus(memory, STATUS_CLOSING, STATUS_CLOSED);
   wakeAll(memory);
   try {

@@ -569,7 +569,8 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    *
    * @throws {WeirpoolError} `LATCH_HELD`: this thread still holds a latch, or `TX_NESTED`: it has
    *         begun a mini-transaction (nothing was done); `LATCH_HELD`: another one never released a
-   *         dirty blob (all else is closed); `STORE_IO`.
+   *         dirty blob (all else is closed); `STORE_IO`; `POISONED`: the pool had stopped, and records
+   *         that nobody has waited for may be missing (all is closed).
    */
   async close(): Promise<void> {
     if (this.#closed === undefined) assertIdle(this.#core);
