@@ -6,8 +6,8 @@
  * goes before the commit), `nested` and `held` (a thread waits for itself), `order` (group commit
  * acknowledges what is not there).
  */
-import { cpSync, rmSync } from 'node:fs';
 import {
+  type ControlExports,
   H_LOG_WRITTEN,
   OK,
   S_OP_RESTARTS,
@@ -15,15 +15,22 @@ import {
   SLOTS,
   SLOTS_MAX,
 } from '../../src/generated/layout.ts';
-import { BufferPool, type LogRecord, type Op } from '../../src/index.ts';
+import type { BufferPool, Op, PoolHandle } from '../../src/index.ts';
+import { Checksummer } from '../../src/memory/checksum.ts';
 import type { ThreadMemory } from '../../src/memory/pool-memory.ts';
+import { WorkerServices } from '../../src/memory/services.ts';
 import { PoolThread } from '../../src/memory/thread.ts';
+import { backendContext } from '../../src/pool/attach.ts';
+import { PoolCore } from '../../src/pool/core.ts';
+import type { PoolLog } from '../../src/pool/pool-log.ts';
+import { attachBackend } from '../../src/store/attach-backend.ts';
+import { MappedStore } from '../../src/store/mapped-store.ts';
 import { KIND_CHANGE } from '../../src/wal/ring.ts';
-import { check, checkEqual, checkThrows, sleepSync, violation } from '../support/checks.ts';
+import { check, checkEqual, checkThrows, violation } from '../support/checks.ts';
 import { GATE } from '../support/gated-store.ts';
 import {
   type Actor,
-  BLOB_BYTES,
+  awhile,
   changeTo,
   closeWrites,
   enter,
@@ -56,14 +63,18 @@ const BEGUN = 0;
 const GO_ON = 1;
 const FIRST = 2;
 const DONE = 3;
+const SEQ = 4;
+
+/** Long enough for somebody who may go on to go on. */
+const WHILE_MS = 1000;
 
 async function onStage(
   options: StageOptions,
-  body: (stage: Stage & { readonly directory: string }) => Promise<void>,
+  body: (stage: Stage) => Promise<void>,
 ): Promise<void> {
   await inDirectory(async (directory) => {
     const stage = await openStage(import.meta.url, { ...QUIET, ...options, directory });
-    await body({ ...stage, directory });
+    await body(stage);
     await finale(stage);
   });
 }
@@ -136,7 +147,7 @@ async function credit(): Promise<void> {
     const before = restartsOf(memory);
     cues.set(BEGUN, 1);
     until(() => restartsOf(memory) > before, 'an op wants credit');
-    sleepSync(50);
+    awhile(() => memory.control.gateInside() !== 0);
     await roundInTime(stage);
     checkEqual(cues.get(DONE), 0, 'nobody commits without credit');
     control.creditGive(holder.me);
@@ -163,7 +174,7 @@ function appender({ pool, ids, cues }: Actor): void {
 /** The log is at its bound: whoever begins waits for a round, and must not be in its way. */
 async function backlog(): Promise<void> {
   await onStage({ blobs: 2, frames: 16 }, async (stage) => {
-    const { pool, ids, cues } = stage;
+    const { pool, ids, cues, memory } = stage;
     enter(stage, 'appender');
     changeTo(pool, [idAt(ids, 1)], 2);
     closeWrites(stage, 1);
@@ -171,7 +182,7 @@ async function backlog(): Promise<void> {
     atGate(stage, 1);
     cues.set(BEGUN, 1);
     cues.await(FIRST, 2 * (RING_BYTES / 4096), 'as much as the log may hold');
-    sleepSync(50);
+    awhile(() => memory.control.gateInside() !== 0);
     checkEqual(cues.get(DONE), 0, 'D1 nobody goes on above the bound of the log');
     openGate(stage, GATE.writeGate);
     await round;
@@ -209,7 +220,7 @@ async function staging(): Promise<void> {
     atGate(stage, 4); // all staging frames are taken
     cues.set(BEGUN, 1);
     cues.await(FIRST, 1, 'an op that needs staging frames');
-    sleepSync(50);
+    awhile(() => memory.control.gateInside() !== 0);
     Atomics.store(gate, GATE.writesFail, 4);
     openGate(stage, GATE.writeGate);
     check((await round) !== 'done', 'a round whose writes fail');
@@ -256,54 +267,64 @@ async function opposite(): Promise<void> {
   });
 }
 
-const COUNTS = 2000;
-
-/** Counts in one blob; each record says the value. */
-function counter({ pool, ids }: Actor): void {
-  for (let n = 0; n < COUNTS; n++) {
-    pool.change((op) => {
-      const { u32 } = op.write(idAt(ids));
-      op.seal(4);
-      const next = (u32[1] as number) + 1;
-      u32[1] = next;
-      op.commit(new Uint8Array(new Uint32Array([next]).buffer));
-    });
-  }
+/** Counts in the blob: the value, and the seq of its record. */
+function count(change: BufferPool['change'], id: number): readonly [number, number] {
+  return change((op: Op) => {
+    const { u32 } = op.write(id);
+    op.seal(0);
+    u32[1] = (u32[1] as number) + 1;
+    return [u32[1], op.commit(NOTHING)] as const;
+  });
 }
 
-/** The order of the records is that of the values, or a replay does something else. */
+/** Another place of this thread in the pool, with a hook where a record gets its place. */
+async function hookedCore(handle: PoolHandle, before: () => void): Promise<PoolCore> {
+  const { memory, backend, backendWords, frameWaitMs, log } = handle;
+  check(backend !== undefined, 'the pool can be attached');
+  const thread = new PoolThread(memory);
+  const { control } = thread;
+  const recordBegin: ControlExports['recordBegin'] = (...args) => {
+    before();
+    return control.recordBegin(...args);
+  };
+  Object.assign(thread, { control: { ...control, recordBegin } });
+  thread.services = new WorkerServices(thread.memory);
+  const { kernels } = memory.modules;
+  const context = backendContext(kernels, memory.blobBytes, backendWords);
+  const checksummer = new Checksummer(kernels, memory.blobBytes);
+  const store = new MappedStore(thread, await attachBackend(backend, context), checksummer);
+  return new PoolCore({ thread, store, frameWaitMs, readOnly: false, log });
+}
+
+/** Is scheduled away after its change, just before its record gets a place in the log. */
+async function firstChanger({ pool, cues, ids }: Actor): Promise<void> {
+  const core = await hookedCore(pool.handle, () => {
+    cues.set(FIRST, 1);
+    cues.awaitFor(DONE, 1, WHILE_MS);
+  });
+  const { transactions } = core.log as PoolLog;
+  const [value, seq] = count(transactions.change.bind(transactions), idAt(ids));
+  checkEqual(value, 2, 'who was first');
+  cues.set(SEQ, seq);
+  core.detach();
+}
+
+function secondChanger({ pool, cues, ids }: Actor): void {
+  cues.await(FIRST, 1, 'a change without a place in the log');
+  const [value, seq] = count(pool.change.bind(pool), idAt(ids));
+  cues.set(DONE, 1);
+  checkEqual(value, 3, 'who was second');
+  cues.await(SEQ, 1, 'the record of the first change');
+  const first = cues.get(SEQ);
+  check(first < seq, `R1 the record of the second change (${seq}) is before the first (${first})`);
+}
+
+/** The order of the records is that of the changes, or a replay does something else. */
 async function early(): Promise<void> {
-  const log = { ringBytes: RING_BYTES, intervalMs: 0 };
-  await onStage({ blobs: 1, frames: 16, store: 'file', log }, async (stage) => {
-    const { pool, directory, ids } = stage;
-    enter(stage, 'counter', 3);
+  await onStage({ blobs: 1, frames: 16 }, async (stage) => {
+    enter(stage, 'firstChanger');
+    enter(stage, 'secondChanger');
     await Promise.all(stage.running);
-    await pool.durable(changeTo(pool, ids, 0), 'written');
-    const copy = `${directory}-copy`;
-    cpSync(directory, copy, { recursive: true, filter: (name) => !/lock$/i.test(name) });
-    let last = 1;
-    const replay = ({ payload }: LogRecord, op: Op): void => {
-      const [value] = new Uint32Array(payload.slice().buffer);
-      if (value === undefined) return; // what the stage itself has changed
-      checkEqual(value, last + 1, 'R1 the order of the records is that of the changes');
-      last = value;
-      const { u32 } = op.write(idAt(ids));
-      op.seal(4);
-      u32[1] = value;
-    };
-    const options = {
-      ...QUIET,
-      store: 'file',
-      threads: 'inline',
-      owners: { 0: { replay } },
-    } as const;
-    try {
-      const again = await BufferPool.open(copy, { ...options, frames: 16, blobBytes: BLOB_BYTES });
-      checkEqual(last, 3 * COUNTS + 1, 'R1 every change is in the log');
-      await again.close();
-    } finally {
-      rmSync(copy, { recursive: true, force: true });
-    }
   });
 }
 
@@ -361,7 +382,8 @@ async function order(): Promise<void> {
     const wait = pool.durable(seq, 'synced').then(() => {
       safe = true;
     });
-    await new Promise((done) => setTimeout(done, 60));
+    awhile(() => memory.loadU64(H_LOG_WRITTEN) !== before);
+    await new Promise((done) => setTimeout(done, 1));
     check(!safe, 'R1 a record was acknowledged whose predecessor is not in the log');
     checkEqual(memory.loadU64(H_LOG_WRITTEN), before, 'R1 nothing is written beyond a hole');
     cues.set(GO_ON, 1);
@@ -372,5 +394,5 @@ async function order(): Promise<void> {
 
 await perform(
   { frame, credit, backlog, staging, opposite, early, nested, held, order },
-  { changer, appender, wide, crosser, counter, slow },
+  { changer, appender, wide, crosser, firstChanger, secondChanger, slow },
 );

@@ -14,10 +14,11 @@ import {
   H_TRIM_SEQ,
 } from '../../src/generated/layout.ts';
 import type { BlobId } from '../../src/index.ts';
-import { check, checkEqual, sleepSync, violation } from '../support/checks.ts';
+import { check, checkEqual, violation } from '../support/checks.ts';
 import { GATE } from '../support/gated-store.ts';
 import {
   type Actor,
+  awhile,
   changeTo,
   closeWrites,
   enter,
@@ -37,8 +38,6 @@ import {
 const FRAMES = 96;
 const BLOBS = 12;
 const IN_FLIGHT = 8;
-/** Long enough for a round that should not begin to begin. */
-const WHILE_MS = 60;
 
 const HALF = 0;
 const GO_ON = 1;
@@ -135,8 +134,9 @@ async function half(): Promise<void> {
     changeTo(pool, ids, 2);
     enter(stage, 'halfWay');
     cues.await(HALF, 1, 'half of a change');
+    const written = Atomics.load(stage.gate, GATE.writes);
     const round = pool.checkpoint();
-    sleepSync(WHILE_MS);
+    awhile(() => Atomics.load(stage.gate, GATE.writes) !== written);
     cues.set(GO_ON, 1);
     await round;
     const [a, b] = ids.slice(0, 2).map((id) => storedValue(stage, id));
@@ -170,7 +170,7 @@ async function manual(): Promise<void> {
     const number = memory.loadU64(H_ROUND);
     changeTo(pool, [id], 3);
     const second = pool.checkpoint();
-    sleepSync(WHILE_MS);
+    awhile(() => memory.loadU64(H_ROUND) !== number);
     checkEqual(
       memory.loadU64(H_ROUND),
       number,
@@ -189,7 +189,7 @@ async function trim(): Promise<void> {
     const { memory, gate, pool } = stage;
     const before = memory.loadU64(H_CHECKPOINT_SEQ);
     const checkTrim = (when: string): void => {
-      sleepSync(WHILE_MS);
+      awhile(() => memory.loadU64(H_TRIM_SEQ) > before);
       const [to, seq] = [memory.loadU64(H_TRIM_SEQ), memory.loadU64(H_CHECKPOINT_SEQ)];
       checkEqual(seq, before, `the round is not committed ${when}`);
       check(to <= seq, `I2 the log is trimmed to ${to} ${when}, the store has ${seq}`);

@@ -32,6 +32,7 @@ import { GATE, GATE_WORDS, GATED_STORE_ENV, type GatedStoreOptions } from './gat
 export const BLOB_BYTES = 4096;
 const CUE_WORDS = 64;
 const CUE_WAIT_MS = 10_000;
+const AWHILE_MS = 500;
 const SLOTS_OF_GATED_STORE = 256;
 
 /** Counters that threads wait for each other by. */
@@ -90,6 +91,13 @@ export function until(condition: () => boolean, what: string): void {
     if (performance.now() > end) violation(`never happened: ${what}`);
     Atomics.wait(nap, 0, 0, 1);
   }
+}
+
+/** Polls until what should not happen happens, for long enough that it would. */
+export function awhile(happens: () => boolean): void {
+  const end = performance.now() + AWHILE_MS;
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  while (!happens() && performance.now() < end) Atomics.wait(nap, 0, 0, 1);
 }
 
 /** What a role gets. */
