@@ -13,6 +13,7 @@ import {
   H_PREFETCH_HEAD,
   H_PREFETCH_TAIL,
   H_STATUS,
+  SLOTS_MAX,
   STATUS_OPEN,
 } from '../generated/layout.ts';
 import { waitAsync } from '../memory/wait-async.ts';
@@ -90,6 +91,8 @@ export class LoaderService {
       return;
     }
     worker.unref();
+    // Nobody's slot: until it says which one is its own, it counts as a service all the same.
+    this.#core.memory.store(H_LOADER, SLOTS_MAX + 1);
     worker.on('error', () => {
       // Whatever it held is reaped; a prefetch is a hint, and the next one starts a new loader.
     });
