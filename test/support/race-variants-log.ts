@@ -113,7 +113,8 @@ export const WAITS_INSIDE_GATE: readonly Patch[] = [
   patch(
     TRANSACTIONS,
     'if (this.#want !== undefined) this.#awaitWanted(record !== undefined);',
-    `if (this.#want !== undefined) {
+    `if (this.#want?.kind === 'ids') this.#awaitWanted(record !== undefined);
+    if (this.#want !== undefined) {
       this.#control.gateEnter(this.thread.me);
       this.#awaitWanted(record !== undefined);
       this.#control.gateLeave(this.thread.me);
