@@ -21,7 +21,7 @@
  */
 
 /** Raised with every change of an offset, a bit or the meaning of a code. */
-export const ABI_VERSION: u32 = 2;
+export const ABI_VERSION: u32 = 3;
 export const MAGIC: u32 = 0x57_45_49_52; // "WEIR"
 
 export const FRAMES_MAX: u32 = 65536;
@@ -282,6 +282,8 @@ export const S_LAST_SEQ: u32 = 272;
 /** u64: mini-transactions that were committed; that had to start again. */
 export const S_COMMITS: u32 = 280;
 export const S_OP_RESTARTS: u32 = 288;
+/** Writes to store slots that this thread has under way beside rounds: a close waits for them. */
+export const S_WRITING: u32 = 296;
 
 export const SLOT_FREE: u32 = 0;
 /** Between two owners, for a few instructions that nothing interrupts. */
@@ -467,7 +469,6 @@ if (H_OPENED_AT + 8 > LOCKS) ERROR('the header reaches into the locks');
 if (H_POISON_TEXT + POISON_TEXT_MAX > H_RING) ERROR('the poison reaches into the log');
 if (SLOTS_MAX + 1 > <u32>(OWNER_MASK >> OWNER_SHIFT)) ERROR('the owner field is too narrow');
 if (H_QUEUES + QUEUE_MAIN * QUEUE_BYTES > H_MAP_VERSION) ERROR('the queues reach into the mapping');
-if (S_OP_RESTARTS + 8 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE)
-  ERROR('a thread slot is too small');
+if (S_WRITING + 4 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE) ERROR('a thread slot is too small');
 if (B_DIRTY_AT + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
 if ((SLOT_BITS & 7) != 0 || (HOLDS & 7) != 0 || (GHOSTS & 7) != 0) ERROR('a region is not aligned');

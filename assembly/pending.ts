@@ -188,6 +188,32 @@ function putRoot(entry: usize, key: u64, root: u64, seq: u64): void {
   atomic.store<u64>(entry + 8, root);
 }
 
+/**
+ * Changes an owner's root from one value to another, by no record: OK, MISS (it is not `from`),
+ * SLICE. Of several threads that ask for the same, one gets OK.
+ */
+export function rootSwap(owner: f64, from: f64, to: f64, me: u32, parkMs: i32): i32 {
+  if (lockTake(LOCK_PENDING, me, parkMs) != OK) return SLICE;
+  const key = <u64>owner + 1;
+  let result = MISS;
+  let index = spread(key, ROOT_MASK);
+  for (let step: u32 = 0; step < ROOT_ENTRIES; step++) {
+    const entry = rootEntry(index);
+    const there = atomic.load<u64>(entry);
+    if (there == 0) break;
+    if (there == key) {
+      if (atomic.load<u64>(entry + 8) == <u64>from) {
+        atomic.store<u64>(entry + 8, <u64>to);
+        result = OK;
+      }
+      break;
+    }
+    index = (index + 1) & ROOT_MASK;
+  }
+  lockGive(LOCK_PENDING);
+  return result;
+}
+
 /** Owner at an index of the table whose root was changed above `seq`, else -1. */
 export function rootChangedAt(index: u32, seq: f64): f64 {
   const entry = rootEntry(index);

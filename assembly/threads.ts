@@ -56,6 +56,7 @@ import {
   S_TID,
   S_WAITING_FRAME,
   S_WAITING_ON,
+  S_WRITING,
   SHARED_ONE,
   SLICE,
   SLOT_ATTACHED,
@@ -191,6 +192,8 @@ export function endReap(dead: u32): void {
   store<u32>(slot + S_PREFETCHED, 0);
   store<u64>(slot + S_LAST_SEQ, 0);
   atomic.store<u32>(slot + S_GATE, 0);
+  // With a thread the writes end that it has begun: both signs of its death come after them.
+  atomic.store<u32>(slot + S_WRITING, 0);
   store<u32>(slot + S_REAPER, 0);
   const next = (atomic.load<u32>(slot + S_STATE) & ~SLOT_STATE_MASK) + SLOT_GENERATION;
   atomic.store<u32>(slot + S_STATE, next | SLOT_FREE);

@@ -13,12 +13,17 @@ import {
   H_STATUS,
   LOCK_COMMIT,
   OK,
+  S_WRITING,
+  SLOT_BYTES,
+  SLOTS,
+  SLOTS_MAX,
   STATUS_CLOSED,
   STATUS_CLOSING,
   STATUS_OPEN,
   STATUS_POISONED,
 } from '../generated/layout.ts';
 import { moveStatus, wakeAll } from '../memory/poison.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { BlobId, BlobMapping } from '../store/contract.ts';
 import type { PoolCore } from './core.ts';
 import type { OpenedPool } from './open.ts';
@@ -119,6 +124,26 @@ async function endCommits(core: PoolCore): Promise<void> {
   if (await takeCommits(core, Number.POSITIVE_INFINITY)) core.control.lockGive(LOCK_COMMIT);
 }
 
+function sumOfWrites(memory: ThreadMemory): number {
+  let sum = 0;
+  for (let slot = 0; slot < SLOTS_MAX; slot++)
+    sum += memory.load(SLOTS + slot * SLOT_BYTES + S_WRITING);
+  return sum;
+}
+
+/**
+ * Waits for the writes that bulk loads of other threads have under way: they must not land in slots
+ * of whoever opens the store next. A thread whose event loop stands still cannot say that its write
+ * has ended, so not for ever.
+ */
+async function settleWrites({ memory, thread }: PoolCore): Promise<void> {
+  const deadline = performance.now() + DRAIN_MS;
+  while (sumOfWrites(memory) > 0 && performance.now() < deadline) {
+    thread.reaper.reapVanished();
+    await nap();
+  }
+}
+
 function heldError(core: PoolCore, held: ReadonlySet<number>): WeirpoolError | undefined {
   const ids: BlobId[] = [...held]
     .filter((frame) => core.control.dirtySeq(frame) !== 0)
@@ -185,6 +210,7 @@ export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Pro
   sweep?.stop();
   let failure: unknown;
   try {
+    await core.log?.abortLoads();
     await log?.ready();
     await beginClosing(core);
     await loader?.stop();
@@ -202,6 +228,7 @@ export async function closeOpened({ core, loader, sweep, log }: OpenedPool): Pro
   }
   await log?.stop();
   if (log !== undefined) failure ??= lostError(core);
+  await settleWrites(core);
   const clean = moveStatus(memory, STATUS_CLOSING, STATUS_CLOSED);
   wakeAll(memory);
   try {

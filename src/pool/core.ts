@@ -68,6 +68,11 @@ export class PoolCore implements GuardHost {
     this.#count(this.#fallbacksAt);
   }
 
+  /** @throws {WeirpoolError} `READ_ONLY`, before anything else is looked at. */
+  assertWritable(what: string): void {
+    if (this.#readOnly) throw readOnlyError(what);
+  }
+
   /** Why a change outside of a mini-transaction is refused; W2D: it would have no record. */
   refused(what: string): WeirpoolError {
     if (this.#readOnly) return readOnlyError(what);

@@ -13,7 +13,7 @@ import type { BlobId } from '../store/contract.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import { type BulkHost, BulkLoad } from '../txn/bulk-load.ts';
 import { Roots } from '../txn/roots.ts';
-import { readOnlyError, Transactions } from '../txn/transactions.ts';
+import { Transactions } from '../txn/transactions.ts';
 import { Durability, type DurabilityLevel } from '../wal/durability.ts';
 import { LogRing } from '../wal/ring.ts';
 import { integerBetween } from './integer-between.ts';
@@ -36,7 +36,6 @@ export class PoolLog {
   readonly roots: Roots;
   readonly transactions: Transactions;
   readonly #host: BulkHost;
-  readonly #readOnly: boolean;
   readonly #residency: Residency;
 
   constructor(thread: PoolThread, store: MappedStore, residency: Residency, shared: LogParts) {
@@ -57,21 +56,24 @@ export class PoolLog {
       debug: shared.debug,
       readOnly: shared.readOnly,
     });
-    this.#host = { thread, store, roots: this.roots };
-    this.#readOnly = shared.readOnly;
+    this.#host = { thread, store, roots: this.roots, loads: new Set() };
     this.#residency = residency;
   }
 
   /** Errors: see `BufferPool.bulkLoad`. */
   bulkLoad(blobsMax: number): BulkLoad {
     this.#host.thread.assertRunning();
-    if (this.#readOnly) throw readOnlyError('bulkLoad');
     return new BulkLoad(this.#host, blobsMax);
+  }
+
+  /** Ends this thread's bulk loads, before it leaves the pool: their writes have settled then. */
+  async abortLoads(): Promise<void> {
+    // A guard that was taken meanwhile keeps slots from going back: they are free when it is reopened.
+    for (const load of this.#host.loads) await load.abort().catch(() => undefined);
   }
 
   /** Runs a round. Errors: see `BufferPool.checkpoint`. */
   checkpoint(): Promise<RoundReport> {
-    if (this.#readOnly) return Promise.reject(readOnlyError('checkpoint'));
     return this.rounds.run();
   }
 

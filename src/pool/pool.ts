@@ -8,7 +8,7 @@
 import type { Worker } from 'node:worker_threads';
 import type { RoundReport } from '../checkpoint/requests.ts';
 import { WeirpoolError } from '../errors.ts';
-import { type ControlExports, GONE, H_DIRTY_COUNT, MISS, STOPPED } from '../generated/layout.ts';
+import { type ControlExports, GONE, H_DIRTY_COUNT, MISS } from '../generated/layout.ts';
 import type { Frame } from '../memory/frame.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
 import { watchWorker } from '../memory/worker-watch.ts';
@@ -23,6 +23,7 @@ import type { PoolCore } from './core.ts';
 import { PoisonWatch } from './events.ts';
 import { ExclusiveGuard, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
 import { integerBetween } from './integer-between.ts';
+import { leftControl } from './left-control.ts';
 import { logStats } from './log-stats.ts';
 import { type OpenedPool, openCore } from './open.ts';
 import { BLOBS_MAX_LIMIT, type PoolOptions } from './options.ts';
@@ -45,19 +46,6 @@ const ATTEMPTS_MAX = 8;
  * must check every length and offset that it reads before it uses it.
  */
 export type Read<T, A> = (frame: Frame, arg: A) => T;
-
-function stopped(): number {
-  return STOPPED;
-}
-
-/**
- * The kernels for a thread that has left a pool which stays open: the slot may be another thread's
- * by now, so the fast ways in, which look at the pool's status alone, must find it stopped.
- */
-function leftControl(control: ControlExports): ControlExports {
-  const left = { locate: stopped, pin: stopped, pinShared: stopped, pinExclusive: stopped };
-  return { ...control, ...left };
-}
 
 export class BufferPool implements BlobStore, AsyncDisposable {
   readonly #core: PoolCore;
@@ -321,6 +309,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   /** The next blob id; never handed out again, also not after a crash. */
   allocate(): BlobId {
     this.#core.thread.assertRunning();
+    this.#core.assertWritable('allocate');
     return this.#core.store.allocate();
   }
 
@@ -401,8 +390,10 @@ export class BufferPool implements BlobStore, AsyncDisposable {
 
   // --- mini-transactions, on a pool with a log -----------------------------------------------------
 
-  #log(): PoolLog {
+  /** @param writes  What changes the store, if it does. */
+  #log(writes?: string): PoolLog {
     const { log, thread } = this.#core;
+    if (writes !== undefined) this.#core.assertWritable(writes);
     if (log !== undefined) return log;
     thread.assertRunning();
     throw new WeirpoolError(
@@ -425,7 +416,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * @remarks Acknowledges `none` unless `durability` says more: see `durable`.
    */
   change<T>(change: Change<T>, options?: ChangeOptions): T {
-    return this.#log().transactions.change(change, options);
+    return this.#log('change').transactions.change(change, options);
   }
 
   /**
@@ -434,7 +425,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    * Errors as `change`.
    */
   begin(options?: ChangeOptions): Op {
-    return this.#log().transactions.begin(options);
+    return this.#log('begin').transactions.begin(options);
   }
 
   /** Root blob of an owner, undefined if it has none; see `Op.setRoot`. */
@@ -469,22 +460,22 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    *         may be tried again; `READ_ONLY`, `UNLOGGED_POOL`, `POISONED`, `POOL_CLOSED`.
    */
   async checkpoint(): Promise<RoundReport> {
-    return this.#log().checkpoint();
+    return this.#log('checkpoint').checkpoint();
   }
 
   /** Runs a round if the blob is cached and newer than the store. Errors as `checkpoint`. */
   async flush(id: BlobId): Promise<void> {
-    return this.#log().flush(id);
+    return this.#log('flush').flush(id);
   }
 
   /** Runs a round if at least `threshold` frames are dirty: how many it wrote. Errors as `checkpoint`. */
   async flushIfNeeded(threshold: number): Promise<number> {
-    return this.#log().flushIfNeeded(threshold);
+    return this.#log('flushIfNeeded').flushIfNeeded(threshold);
   }
 
   /** Runs a round if a frame has been dirty for `ms`: how many it wrote. Errors as `checkpoint`. */
   async flushOlderThan(ms: number): Promise<number> {
-    return this.#log().flushOlderThan(ms);
+    return this.#log('flushOlderThan').flushOlderThan(ms);
   }
 
   /**
@@ -495,7 +486,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    */
   bulkLoad(blobsMax: number): BulkLoad {
     integerBetween('blobsMax', blobsMax, 1, BLOBS_MAX_LIMIT);
-    return this.#log().bulkLoad(blobsMax);
+    return this.#log('bulkLoad').bulkLoad(blobsMax);
   }
 
   /** Frames that the next round would write. */
@@ -584,6 +575,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
       if (this.#opened !== undefined) {
         await closeOpened(this.#opened);
       } else {
+        await core.log?.abortLoads();
         core.detach();
         this.#control = leftControl(this.#control);
         await core.store.backend.close();

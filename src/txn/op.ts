@@ -49,6 +49,8 @@ export class Op implements OpLife, Disposable {
   /** Ids that the record names: created (and perhaps deleted again), first ones of adopted ranges. */
   #created: BlobId[] = [];
   #roots: Map<number, BlobId> | undefined;
+  /** Ranges that this op is adopting: no other one can. */
+  #claimed: Pick<BulkRange, 'first' | 'last'>[] | undefined;
   #payloadMax = 0;
   /** Seq of the commit, 0 before it. */
   seq = 0;
@@ -184,6 +186,7 @@ export class Op implements OpLife, Disposable {
     this.#assertAcquiring();
     this.#assertShare();
     const id = this.#nextId();
+    if (this.#replayed !== undefined) this.#assertNew(id);
     if (!this.#host.store.reserveName()) throw this.#host.store.fullError();
     let index: number;
     try {
@@ -265,23 +268,35 @@ export class Op implements OpLife, Disposable {
    * Makes the blobs of a bulk load part of an index, from the commit on. The record must tell the
    * range to `replay`, which adopts it again.
    *
-   * @throws {WeirpoolError} `BLOB_NOT_FOUND`: it is not there, or was adopted before; `TX_ENDED`.
+   * @throws {WeirpoolError} `BLOB_NOT_FOUND`: it is not there, or was adopted before, or is being
+   *         adopted by another mini-transaction; `TX_ENDED`.
    */
   adopt(range: Pick<BulkRange, 'first' | 'last'>): void {
     this.#assertAcquiring();
     const first = checkBlobId(range.first);
-    const owner = BULK_OWNER + first;
+    const last = checkBlobId(range.last);
     if (this.#replayed !== undefined) this.#assertNamed(first);
-    if (this.#control.rootOf(owner) !== range.last || this.#roots?.has(owner)) {
+    if (!this.#host.roots.claim(first, last)) {
       throw new WeirpoolError(
         'BLOB_NOT_FOUND',
-        `There is no bulk load of blobs ${first} to ${range.last} that waits to be adopted.`,
-        { details: { first, last: range.last } },
+        `There is no bulk load of blobs ${first} to ${last} that waits to be adopted.`,
+        { details: { first, last } },
       );
     }
+    this.#claimed ??= [];
+    this.#claimed.push({ first, last });
     this.#created.push(first);
     this.#roots ??= new Map();
-    this.#roots.set(owner, 0);
+    this.#roots.set(BULK_OWNER + first, 0);
+  }
+
+  #assertNew(id: BlobId): void {
+    if (!this.#host.store.has(id)) return;
+    throw new WeirpoolError(
+      'REPLAY_FAILED',
+      `The record adopts the bulk load of blob ${id} next; its replay creates a blob.`,
+      { details: { id } },
+    );
   }
 
   /** A record that adopts names the first blob of the range among those that it creates. */
@@ -385,17 +400,32 @@ export class Op implements OpLife, Disposable {
     if (record !== undefined && !(record instanceof Uint8Array)) {
       throw new TypeError('A record is a Uint8Array');
     }
-    if (this.#state === 'acquiring') this.seal(record?.length ?? 0);
     if (this.#state === 'ended') throw endedError();
+    const deleted = this.#deletedIds();
+    if (this.#replayed !== undefined) this.#assertSameIds(this.#replayed, deleted);
+    if (this.#state === 'acquiring') this.seal(record?.length ?? 0);
     this.#assertFits(record);
     // No journal writes what comes after a poison.
     if (this.#memory.load(H_STATUS) === STATUS_POISONED) throw this.#thread.stopped();
-    const deleted = this.#deletedIds();
     const mark = this.#append(record, deleted);
     this.#apply(mark);
     // A structural change has no record to wait for, only those before it.
     this.seq = record === undefined && this.#replayed === undefined ? mark - 1 : mark;
     return this.seq;
+  }
+
+  /** A replay that makes or deletes other blobs than its record would leave another store. */
+  #assertSameIds({ created, deleted, seq, owner }: LogRecord, dropped: readonly BlobId[]): void {
+    const all = new Set(dropped);
+    const same = deleted.length === all.size && deleted.every((id) => all.has(id));
+    if (same && this.#created.length === created.length) return;
+    throw new WeirpoolError(
+      'REPLAY_FAILED',
+      `The record of seq ${seq} creates or adopts ${created.length} and deletes ` +
+        `${deleted.length} blobs; its replay has ended with ${this.#created.length} and ` +
+        `${dropped.length}, or with others.`,
+      { details: { seq, owner } },
+    );
   }
 
   #assertFits(record: Uint8Array | undefined): void {
@@ -501,13 +531,14 @@ export class Op implements OpLife, Disposable {
 
   /** Gives back what was acquired, unchanged. */
   #end(): void {
-    const { store, residency, ring } = this.#host;
+    const { store, residency, ring, roots } = this.#host;
     for (const { mode, frame } of this.#blobs) {
       if (mode === 'read') this.#control.unpinShared(frame.index, this.#me);
       else if (mode === 'create') residency.giveBack(frame.index);
       else this.#control.unpinExclusive(frame.index, this.#me);
     }
     for (const { mode } of this.#blobs) if (mode === 'create') store.returnName();
+    for (const { first, last } of this.#claimed ?? []) roots.giveUp(first, last);
     ring.giveCredit();
     this.#close();
   }

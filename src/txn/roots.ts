@@ -10,6 +10,9 @@ import { OK, ROOTS_MAX } from '../generated/layout.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { type BlobId, BULK_OWNER } from '../store/contract.ts';
 
+/** Instead of the last blob of a range that a mini-transaction is adopting; no blob has this id. */
+const CLAIMED = Number.MAX_SAFE_INTEGER;
+
 /** @throws {TypeError} not a number; {RangeError} not an owner. */
 export function checkOwner(owner: unknown): number {
   if (typeof owner !== 'number') throw new TypeError(`An owner is a number, not ${typeof owner}`);
@@ -51,6 +54,24 @@ export class Roots {
     throw new WeirpoolError('STORE_FULL', `A store has roots for at most ${ROOTS_MAX} owners.`, {
       details: { owners: ROOTS_MAX },
     });
+  }
+
+  /**
+   * Claims a bulk load's range for one mini-transaction; false if it is not there, or another one
+   * was faster. To be given up unless `set` takes the range away.
+   */
+  claim(first: BlobId, last: BlobId): boolean {
+    return this.#swap(BULK_OWNER + first, last, CLAIMED);
+  }
+
+  giveUp(first: BlobId, last: BlobId): void {
+    this.#swap(BULK_OWNER + first, CLAIMED, last);
+  }
+
+  #swap(owner: number, from: number, to: number): boolean {
+    const { control, me } = this.#thread;
+    const step = (): number => control.rootSwap(owner, from, to, me, PARK_MS);
+    return this.#thread.waitThrough(step) === OK;
   }
 
   /** Room was seen to before; the table has as much again, for ops that have done so together. */

@@ -41,6 +41,7 @@ import type { LogRing } from '../wal/ring.ts';
 import { Op } from './op.ts';
 import type { OpHost } from './op-host.ts';
 import { checkOwner, type Roots } from './roots.ts';
+import { isThenable } from './thenable.ts';
 
 /** Threads that a pool may have at most, for the share of frames that needs no counting. */
 const THREADS_MAX = 117;
@@ -81,10 +82,6 @@ export function readOnlyError(what: string): WeirpoolError {
     `The store was opened for reading only, and ${what} would change it. Open it without \`readOnly\`.`,
     { details: { operation: what } },
   );
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function';
 }
 
 export class Transactions implements OpHost {
