@@ -12,6 +12,8 @@ import type { ThreadMemory } from './pool-memory.ts';
 export interface LogServices {
   /** Whether there are no workers: what is asked for has happened when the call returns. */
   readonly inline: boolean;
+  /** Whether this thread is alone and no rounds run: what it cannot have now it never can. */
+  readonly hopeless?: boolean;
   /** Sees to it that published records are written, and synced up to H_WANT_DURABLE. */
   journal(): void;
   /** Sees to it that a round runs that begins after this call. Its ticket. */
@@ -20,20 +22,22 @@ export interface LogServices {
   settle(): void;
 }
 
-/** There are none: a store that is open for reading only writes nothing and runs no rounds. */
+/**
+ * There are none: a store that is open for reading only writes nothing and runs no rounds. What its
+ * log has changed stays in frames.
+ */
 export class NoServices implements LogServices {
-  readonly inline = true;
+  readonly inline = false;
+  /** While records are done again, before there are other threads. */
+  hopeless = false;
 
   journal(): void {
     // Nothing is ever appended.
   }
 
+  /** Whoever waits for a frame goes on waiting for other threads' pins. */
   round(): number {
-    throw new WeirpoolError(
-      'POOL_EXHAUSTED',
-      'The store was opened for reading only: what its log has changed stays in frames, and no ' +
-        'round takes it out of them. Open it with more `frames`.',
-    );
+    return 0;
   }
 
   settle(): void {

@@ -10,8 +10,14 @@ import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
 import { DirectorySync } from '../fs/files.ts';
 import {
   H_DIRTY_TRIGGER,
+  H_LOG_BASE,
   H_LOG_BOUND,
+  H_LOG_CONSUMED,
+  H_LOG_DURABLE,
+  H_LOG_TAIL,
+  H_LOG_TAKEN,
   H_LOG_TRIGGER,
+  H_LOG_WRITTEN,
   H_OPENED_AT,
   H_RECORD_SEED,
 } from '../generated/layout.ts';
@@ -118,8 +124,21 @@ function makeRecovery(core: PoolCore, log: PoolLog, plan: LogPlan): Recovery {
 
 /** Replays in memory, and writes nothing. */
 export function replayToRead(core: PoolCore, log: PoolLog, plan: LogPlan): void {
-  core.thread.services = new NoServices();
+  const services = new NoServices();
+  core.thread.services = services;
+  services.hopeless = true;
   makeRecovery(core, log, plan).replayAll(log.transactions);
+  services.hopeless = false;
+  const { memory } = core;
+  const { checkpointSeq } = plan.image;
+  const end = Math.max(memory.loadU64(H_LOG_TAIL), checkpointSeq);
+  for (const word of [H_LOG_TAIL, H_LOG_TAKEN, H_LOG_CONSUMED, H_LOG_WRITTEN, H_LOG_DURABLE]) {
+    memory.storeU64(word, end);
+  }
+  memory.storeU64(H_LOG_BASE, checkpointSeq);
+  const left = unadopted(core, plan.image);
+  core.store.forget(left.ids);
+  for (const id of left.ids) core.residency.drop(id);
 }
 
 function replay(recovery: Recovery, log: PoolLog): LogWriter {
@@ -156,18 +175,28 @@ export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boo
   return { handle: { ...common, intervalMs, state: writer.handOver() }, services };
 }
 
-/** Drops the blobs of bulk loads that no record has adopted. */
-function dropUnadopted({ control, store }: PoolCore, { roots }: PoolLog, image: StoreImage): void {
-  const left = [...image.roots].filter(
+/** What is left of bulk loads that no record has adopted. */
+function unadopted({ control, store }: PoolCore, image: StoreImage) {
+  const ranges = [...image.roots].filter(
     ([owner]) => owner >= BULK_OWNER && control.rootOf(owner) !== 0,
   );
-  if (left.length === 0) return;
   const isOf = (id: BlobId): boolean =>
-    left.some(([owner, last]) => owner - BULK_OWNER <= id && id <= last);
-  const gone = new Map(left.map(([owner]): [number, 0] => [owner, 0]));
-  const deleted = store.list().filter(isOf);
+    ranges.some(([owner, last]) => owner - BULK_OWNER <= id && id <= last);
+  const owners = ranges.map(([owner]) => owner);
+  return { owners, ids: owners.length === 0 ? [] : store.list().filter(isOf) };
+}
+
+function dropUnadopted(core: PoolCore, { roots }: PoolLog, image: StoreImage): void {
+  const { store, residency } = core;
+  const { owners, ids: deleted } = unadopted(core, image);
+  if (owners.length === 0) return;
+  const gone = new Map(owners.map((owner): [number, 0] => [owner, 0]));
   const { leaseEnd: nextBlobId } = store;
-  store.exclusively(() => store.commitSynced({ mapped: [], deleted, nextBlobId, roots: gone }));
+  store.exclusively(() => {
+    store.commitSynced({ mapped: [], deleted, nextBlobId, roots: gone });
+    // A record may have changed one of them: a round must not bring it back.
+    for (const id of deleted) residency.drop(id);
+  });
   roots.set(gone, 0);
 }
 

@@ -236,9 +236,10 @@ export class Residency {
       try {
         const frame = this.#tryObtain();
         if (frame !== NONE) return frame;
-        left = deadline - performance.now();
-        this.#thread.services?.round();
-        if (left > 0 && this.#thread.services?.inline !== true)
+        const { services } = this.#thread;
+        left = services?.hopeless === true ? 0 : deadline - performance.now();
+        services?.round();
+        if (left > 0 && services?.inline !== true)
           control.waitForFrame(this.#me, seen, Math.min(PARK_MS, Math.ceil(left)));
       } finally {
         control.leaveFrameQueue(this.#me);
@@ -291,7 +292,9 @@ export class Residency {
   #unmapVictim(frame: number): void {
     const id = this.#control.blobOf(frame);
     this.#unmap(frame);
-    if (EVICT_CHANNEL.hasSubscribers) EVICT_CHANNEL.publish({ id } satisfies EvictEvent);
+    // A deleted blob has left before: only its frame was kept, by pins.
+    if (id !== 0 && EVICT_CHANNEL.hasSubscribers)
+      EVICT_CHANNEL.publish({ id } satisfies EvictEvent);
   }
 
   get framesFree(): number {

@@ -413,6 +413,14 @@ export class MappedStore {
     memory.storeU64(H_COMMIT_NUMBER, memory.loadU64(H_COMMIT_NUMBER) + 1);
   }
 
+  /** Takes blobs out of the mapping and not out of the store, which is open for reading only. */
+  forget(ids: readonly BlobId[]): void {
+    const { control } = this.#thread;
+    control.mapBegin();
+    for (const id of ids) control.mapRemove(id);
+    control.mapEnd();
+  }
+
   // --- ids -----------------------------------------------------------------------------------
 
   /**

@@ -3,9 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
-  constants,
   existsSync,
-  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -16,13 +14,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type FileSystem, nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { attachBackend, createBackend } from '../../../src/store/attach-backend.ts';
 import { abstractSockets, type LockSockets } from '../../../src/store/directory-lock.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
 import { testSeed } from '../../support/seed.ts';
-import { type FileOperation, failAt, faultyFileSystem, patched } from '../fs/faulty-file-system.ts';
+import { failAt, faultyFileSystem, patched } from '../fs/faulty-file-system.ts';
 import { SimFileSystem } from '../fs/sim-file-system.ts';
+import { contentOf, readOnlyFileSystem } from '../fs/untouched.ts';
 import { bundled } from './bundle.ts';
 import { change, flipByte, mapping, newStore, open } from './file-support.ts';
 import {
@@ -36,39 +35,7 @@ import {
 } from './support.ts';
 import { History, runWorkload, simOptions } from './workload.ts';
 
-const READING: readonly FileOperation[] = ['open', 'close', 'read', 'stat', 'statFd', 'list'];
 const READ_ONLY: FileBackendOptions = { readOnly: true };
-
-/** A file system on which every call that could change something fails, and is counted. */
-function readOnlyFileSystem(inner: FileSystem = nodeFileSystem) {
-  const counts = { calls: 0, refused: 0 };
-  const refuse = (): never => {
-    counts.refused++;
-    throw Object.assign(new Error('EROFS: injected'), { code: 'EROFS' });
-  };
-  const operations = Object.keys(nodeFileSystem) as FileOperation[];
-  const calls = operations.map((operation) => [
-    operation,
-    (...args: unknown[]) => {
-      counts.calls++;
-      const writes = constants.O_WRONLY | constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC;
-      const reads = operation !== 'open' || ((args[1] as number) & writes) === 0;
-      if (!READING.includes(operation) || !reads) return refuse();
-      return (inner[operation] as (...all: unknown[]) => unknown)(...args);
-    },
-  ]);
-  return { fileSystem: Object.fromEntries(calls) as FileSystem, counts };
-}
-
-/** Everything in the directory: names, modes, times of change, bytes. */
-function contentOf(directory: string): unknown {
-  const entries = ['.', ...readdirSync(directory)].map((name) => {
-    const { mode, mtimeMs, ctimeMs, size } = lstatSync(join(directory, name));
-    const bytes = name === '.' ? '' : readFileSync(join(directory, name), 'latin1');
-    return { name, mode, mtimeMs, ctimeMs, size, bytes };
-  });
-  return entries;
-}
 
 /** Slots 1 and 2 hold what `newStore` has written. */
 function expectBlobs(backend: Pick<FileBackend, 'readSlot'>): void {
