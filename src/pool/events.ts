@@ -28,10 +28,15 @@ export function publishRound(event: RoundEvent): void {
   ROUND_CHANNELS[event.kind].publish(event);
 }
 
+/** Somebody who listens; a listener may be added twice. */
+interface Listener {
+  readonly call: (error: WeirpoolError) => void;
+}
+
 /** Tells this thread of a poison, whoever caused it. */
 export class PoisonWatch {
   readonly #core: PoolCore;
-  readonly #listeners = new Set<(error: WeirpoolError) => void>();
+  readonly #listeners = new Set<Listener>();
   #stopped = false;
 
   constructor(core: PoolCore) {
@@ -55,13 +60,22 @@ export class PoisonWatch {
     if (!this.#poisoned) return;
     const error = this.#core.thread.stopped();
     POISON_CHANNEL.publish({ error } satisfies PoisonEvent);
-    for (const listener of this.#listeners) listener(error);
+    for (const listener of this.#listeners) this.#tell(listener);
+  }
+
+  /** In a turn of its own: one that throws takes it from nobody else. */
+  #tell(listener: Listener): void {
+    queueMicrotask(() => {
+      if (this.#listeners.delete(listener)) listener.call(this.#core.thread.stopped());
+    });
   }
 
   /** Calls the listener once when the pool is poisoned, soon if it is already. Takes it off again. */
-  add(listener: (error: WeirpoolError) => void): () => void {
-    if (this.#poisoned) queueMicrotask(() => listener(this.#core.thread.stopped()));
-    else this.#listeners.add(listener);
+  add(call: (error: WeirpoolError) => void): () => void {
+    if (typeof call !== 'function') throw new TypeError('A listener is a function');
+    const listener = { call };
+    this.#listeners.add(listener);
+    if (this.#poisoned) this.#tell(listener);
     return () => {
       this.#listeners.delete(listener);
     };
