@@ -5,6 +5,7 @@
  * Threads:     the caller's, which it keeps busy.
  */
 import { resolve } from 'node:path';
+import type { WeirpoolError } from '../errors.ts';
 import { nodeFileSystem } from '../fs/file-system.ts';
 import { type VerifyReport, verifyStore } from '../recovery/verify.ts';
 import { DirectoryLock } from '../store/directory-lock.ts';
@@ -20,6 +21,11 @@ export async function verify(directory: string): Promise<VerifyReport> {
   if (typeof directory !== 'string' || directory === '') {
     throw new TypeError('directory must be a path that is not empty');
   }
-  await DirectoryLock.probe(nodeFileSystem, resolve(directory));
+  try {
+    await DirectoryLock.probe(nodeFileSystem, resolve(directory));
+  } catch (error) {
+    // Why else it cannot be looked at, is found again, and reported.
+    if ((error as WeirpoolError).code === 'STORE_LOCKED') throw error;
+  }
   return verifyStore(directory, { kernels: modules().kernels });
 }
