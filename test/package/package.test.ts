@@ -1,11 +1,11 @@
 /** What users get: the packed package, installed, in every module system, and bundled. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { beforeAll, expect, it } from 'vitest';
 import { PROJECT, temporaryDirectory } from '../support/variant.ts';
-import { type Packed, pack, run } from './installed.ts';
-import { CJS, ESM, PRINTED, TYPED } from './program.ts';
+import { type Packed, pack, projectWith, run } from './installed.ts';
+import { CJS, ESM, METRICS, METRICS_PRINTED, PRINTED, TYPED } from './program.ts';
 
 let packed: Packed;
 
@@ -20,12 +20,11 @@ function write(name: string, text: string): string {
 }
 
 it('the package needs nothing and runs nothing when it is installed', () => {
-  const { dependencies, optionalDependencies, peerDependencies, scripts } = packed.manifest;
-  expect([dependencies, optionalDependencies, peerDependencies]).toEqual([
-    undefined,
-    undefined,
-    undefined,
-  ]);
+  const { dependencies, optionalDependencies, scripts } = packed.manifest;
+  expect([dependencies, optionalDependencies]).toEqual([undefined, undefined]);
+  const { peerDependencies, peerDependenciesMeta } = packed.manifest;
+  expect(peerDependencies).toEqual({ 'prom-client': '^15.1.0' });
+  expect(peerDependenciesMeta).toEqual({ 'prom-client': { optional: true } });
   const automatic = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare'];
   expect(Object.keys(scripts ?? {}).filter((name) => automatic.includes(name))).toEqual([]);
   expect(existsSync(join(packed.project, 'node_modules/weirpool/binding.gyp'))).toBe(false);
@@ -42,7 +41,9 @@ it('the package holds dist, docs, README, changelog and license and nothing else
     'README.md',
     'package.json',
   ]);
-  expect(packed.files).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts']));
+  const entries = ['dist/index.js', 'dist/index.d.ts'];
+  const metrics = ['dist/metrics/index.js', 'dist/metrics/index.d.ts'];
+  expect(packed.files).toEqual(expect.arrayContaining([...entries, ...metrics]));
 });
 
 it('nothing in the package names the machine that built it', () => {
@@ -60,6 +61,22 @@ it('a program imports it', () => {
 it('a program requires it', () => {
   const ended = run(process.execPath, [write('program.cjs', CJS)], packed.project);
   expect(ended).toMatchObject({ status: 0, stdout: PRINTED });
+});
+
+it('metrics need prom-client, which nothing else loads', () => {
+  const missing = run(process.execPath, [write('alone.mjs', METRICS)], packed.project);
+  expect(missing.status).toBe(1);
+  expect(missing.stderr).toMatch(/prom-client/);
+  expect(missing.stderr).toMatch(/ERR_MODULE_NOT_FOUND/);
+  const unpacked = join(packed.project, 'node_modules/weirpool');
+  const project = projectWith(unpacked);
+  for (const name of ['prom-client', 'tdigest', 'bintrees', '@opentelemetry/api']) {
+    const target = join(project, 'node_modules', name);
+    cpSync(join(PROJECT, 'node_modules', name), target, { recursive: true });
+  }
+  writeFileSync(join(project, 'metrics.mjs'), METRICS);
+  const ended = run(process.execPath, [join(project, 'metrics.mjs')], project);
+  expect(ended).toMatchObject({ status: 0, stdout: METRICS_PRINTED });
 });
 
 it.each([

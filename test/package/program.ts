@@ -67,6 +67,31 @@ export const PRINTED: string = `${JSON.stringify({
   inWorker: [1, 2, 3, 4, 5, 6, 7, 8],
 })}\n`;
 
+/** A program that renders a pool's metrics. */
+export const METRICS: string = `
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { BufferPool } from 'weirpool';
+
+const { cache } = createRequire(import.meta.url);
+const loaded = () => Object.keys(cache).some((path) => path.includes('prom-client'));
+const before = loaded();
+const { registerMetrics } = await import('weirpool/metrics');
+const { register } = await import('prom-client');
+const pool = await BufferPool.open(tmpdir(), { frames: 16, blobBytes: 4096, store: 'memory' });
+const unregister = registerMetrics(pool);
+const text = await register.metrics();
+unregister();
+await pool.close();
+console.log(JSON.stringify({ before, after: loaded(), frames: /^weirpool_frames 16$/m.test(text) }));
+`;
+
+export const METRICS_PRINTED: string = `${JSON.stringify({
+  before: false,
+  after: true,
+  frames: true,
+})}\n`;
+
 /** A typed use of the package; compiled, never run. */
 export const TYPED: string = `
 import { BufferPool, WeirpoolError, type BlobId } from 'weirpool';
