@@ -85,11 +85,13 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * Opens the store in `directory`, which is made if it is missing, and takes it for this process.
+   * Opens the store in `directory`, which is made if it is missing, and takes it for this process
+   * (not with `readOnly`). What its log has beyond the store is done again first.
    *
    * @throws {TypeError}  an option of the wrong type; {RangeError} one out of its bounds.
    * @throws {WeirpoolError} `STORE_LOCKED` another process (or pool) has it; `STORE_IO`;
-   *         `BLOB_SIZE_MISMATCH`; `FORMAT_UNSUPPORTED`; `MANIFEST_CORRUPT`; `STORE_FULL`.
+   *         `BLOB_SIZE_MISMATCH`; `FORMAT_UNSUPPORTED`; `MANIFEST_CORRUPT`; `STORE_FULL`;
+   *         `LOGGED_POOL`; `WAL_CORRUPT`; `REPLAY_FAILED`; `POOL_EXHAUSTED` too few frames to replay.
    * @remarks Memory: frames x blobBytes outside the heap, reserved at once and touched when used.
    */
   static async open(directory: string, options: PoolOptions = {}): Promise<BufferPool> {
@@ -340,8 +342,8 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * On a pool without a log: writes a whole blob to the store, atomically and durably, then makes a cached image equal to
-   * it and clean. A blob that is not cached is not brought into a frame.
+   * On a pool without a log: writes a whole blob to the store, atomically and durably, then makes a
+   * cached image equal to it and clean. A blob that is not cached is not brought into a frame.
    *
    * @param id     From `allocate`.
    * @param bytes  blobBytes long; copied before they are written.
@@ -373,8 +375,9 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * On a pool without a log: deletes a blob from the store, from its frame, with its dirty mark. Pins that are left read
-   * `BLOB_GONE`. False, and nothing done, if there is no such blob. Errors as `writeBlob`.
+   * On a pool without a log: deletes a blob from the store, from its frame, with its dirty mark.
+   * Pins that are left read `BLOB_GONE`. False, and nothing done, if there is no such blob. Errors
+   * as `writeBlob`.
    */
   deleteBlob(id: BlobId): boolean {
     if (!this.#core.writable) throw this.#core.refused('deleteBlob');
@@ -555,8 +558,9 @@ export class BufferPool implements BlobStore, AsyncDisposable {
   }
 
   /**
-   * In the opener: refuses new operations, waits for other threads' latches, writes dirty frames,
-   * gives the store back. Elsewhere: leaves the pool. Idempotent.
+   * In the opener: refuses new operations, waits for other threads' latches, writes dirty frames
+   * (with a log by a round), gives the store back. Elsewhere: leaves the pool. Aborts this thread's
+   * bulk loads. Idempotent.
    *
    * @throws {WeirpoolError} `LATCH_HELD`: this thread still holds a latch, or `TX_NESTED`: it has
    *         begun a mini-transaction (nothing was done); `LATCH_HELD`: another one never released a

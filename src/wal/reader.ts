@@ -88,7 +88,7 @@ export function walCorrupt(problem: LogProblem): WeirpoolError {
   return new WeirpoolError(
     'WAL_CORRUPT',
     `${path} is damaged at byte ${offset}, behind seq ${seq}: expected ${expected}. ` +
-      'Restore the store from a backup, or salvage what is left.',
+      'Restore the store from a backup. `verify` tells what else is damaged.',
     { details },
   );
 }
