@@ -404,15 +404,21 @@ describe('a replay that leaves things out', () => {
     expect([valueAt(pool, id), pool.minUnflushedSeq()]).toEqual([42, seqs[0]]);
   });
 
-  it('may do nothing at all', async () => {
+  it('may do nothing at all, unless the record names blobs', async () => {
     const opened = await openLogged();
-    create(opened.pool, 1);
+    const id = create(opened.pool, 1);
+    await opened.pool.checkpoint();
+    set(opened.pool, id, 2);
     opened.pool.durableSync(undefined, 'written');
-    const disk = await crashed(opened);
     const owners = { 0: { replay: () => undefined } };
-    const { pool } = await openLogged({ disk, options: { owners } });
-    expect(pool.list()).toEqual([]);
-    expect(create(pool, 2)).toBeGreaterThan(1);
+    const again = await openLogged({ disk: await crashed(opened), options: { owners } });
+    const { pool } = again;
+    expect(valueAt(pool, id)).toBe(1);
+    expect(create(pool, 2)).toBeGreaterThan(id);
+    pool.durableSync(undefined, 'written');
+    const disk = await crashed(again);
+    const refused = BufferPool.open(DIRECTORY, { ...LOGGED, owners, fileSystem: disk });
+    expect(await rejectionOf(refused)).toMatchObject({ code: 'REPLAY_FAILED' });
   });
 });
 
