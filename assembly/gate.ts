@@ -74,7 +74,9 @@ export function gateInside(): u32 {
 
 /** Bytes of records that are not in the store yet. */
 export function backlog(): f64 {
-  return <f64>(atomic.load<u64>(H_LOG_TAIL) - atomic.load<u64>(H_LOG_BASE));
+  // The base first: it never passes the tail that is read after it.
+  const base = atomic.load<u64>(H_LOG_BASE);
+  return <f64>(atomic.load<u64>(H_LOG_TAIL) - base);
 }
 
 /** Whether a mini-transaction may begin: OK; HELD with a latch; BUSY: wait for a round; STOPPED. */
