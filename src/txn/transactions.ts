@@ -184,7 +184,8 @@ export class Transactions implements OpHost {
     replayed?: Uint8Array,
   ): { readonly result: T; readonly op: Op } {
     const deadline = performance.now() + this.residency.frameWaitMs;
-    for (;;) {
+    // Whoever begins again, and waits for what was lacking, gets to try, however long that takes.
+    for (let isLast = false; ; isLast = performance.now() > deadline) {
       const op = begin();
       try {
         const result = change(op);
@@ -198,7 +199,7 @@ export class Transactions implements OpHost {
       } catch (error) {
         op.fail(error);
         const isRestart = op.restart !== undefined && error === op.restart;
-        if (isRestart && performance.now() <= deadline) continue;
+        if (isRestart && !isLast) continue;
         // What this change lacked is not what the next one has to wait for.
         this.#want = undefined;
         this.#framesMissed = 0;
@@ -319,6 +320,8 @@ export class Transactions implements OpHost {
   #awaitCopied(frame: number): void {
     while (this.#control.spinWhileCopied(frame) === 0) {
       if (this.#memory.load(H_STATUS) === STATUS_POISONED) throw this.thread.stopped();
+      // Nobody else may be left to see that it has died.
+      this.thread.reapNowAndThen();
       this.#control.park(H_GATE_WAKE, this.#memory.load(H_GATE_WAKE), COPY_NAP_MS);
     }
   }

@@ -1,5 +1,5 @@
 /** What once went wrong with commits and how they are acknowledged. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import {
   H_CHECKPOINTER,
   H_JOURNAL,
@@ -9,6 +9,7 @@ import {
 } from '../../../src/generated/layout.ts';
 import { errorOf, look, temporaryDirectory } from '../pool/support.ts';
 import {
+  BRIEF,
   createRegister,
   failingLog,
   newDisk,
@@ -71,7 +72,7 @@ describe('the share of an op', () => {
 describe('a begin that waits in vain', () => {
   it('G1 keeps neither credit nor frames', async () => {
     const log = failingLog(newDisk());
-    const pool = await openLogged(log.fileSystem);
+    const pool = await openLogged(log.fileSystem, BRIEF);
     const id = createRegister(pool, 1);
     await pool.checkpoint();
     const memory = look(pool);
@@ -96,5 +97,17 @@ describe('a begin that waits in vain', () => {
     expect(errorOf(() => pool.begin()).code).toBe('STORE_IO');
     expect(taken()).toBe(0);
     log.failing = undefined;
+  });
+});
+
+describe('a change that has waited longer than it may', () => {
+  it('D1 tries once more with what it has waited for', async () => {
+    const pool = await openLogged(newDisk(), BRIEF);
+    // The first id needs a lease, and the machine is slow: each look at the clock is 60 ms later.
+    let now = performance.now();
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 60));
+    onTestFinished(() => clock.mockRestore());
+    const id = createRegister(pool, 3);
+    expect(registerValue(pool, id)).toBe(3);
   });
 });

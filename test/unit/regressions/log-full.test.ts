@@ -5,6 +5,7 @@ import { patched, systemError } from '../fs/faulty-file-system.ts';
 import { errorOf, look, rejectionOf } from '../pool/support.ts';
 import {
   afterKill,
+  BRIEF,
   createRegister,
   failingLog,
   newDisk,
@@ -17,7 +18,7 @@ describe('a log on a full disk', () => {
   it('W2D fails the round after a while, and the next one succeeds when there is space', async () => {
     const disk = newDisk();
     const log = failingLog(disk);
-    const pool = await openLogged(log.fileSystem);
+    const pool = await openLogged(log.fileSystem, BRIEF);
     const id = createRegister(pool, 1);
     await pool.checkpoint();
     setRegister(pool, id, 2);
@@ -36,7 +37,7 @@ describe('a log on a full disk', () => {
   it('R1 ends a close with the reason; what was written is there', async () => {
     const disk = newDisk();
     const log = failingLog(disk);
-    const pool = await openLogged(log.fileSystem);
+    const pool = await openLogged(log.fileSystem, BRIEF);
     const id = createRegister(pool, 1);
     pool.durableSync(undefined, 'written');
     log.failing = 'ENOSPC';

@@ -12,6 +12,9 @@ export const DIRECTORY = '/sim';
 export const INDEX = 0;
 export const NO_ROUNDS = { intervalMs: 0, ageMs: 0, dirtyFrames: 0 } as const;
 
+/** For tests in which waits are in vain. */
+export const BRIEF = { frameWaitMs: 50 } as const;
+
 /** A record of these owners is a blob id and its new value; a created blob comes without an id. */
 export const REGISTERS: Owners = {
   [INDEX]: {
@@ -40,7 +43,6 @@ export async function openLogged(
   const pool = await BufferPool.open(directory, {
     blobBytes: 4096,
     frames: 4,
-    frameWaitMs: 50,
     log: { ringBytes: 16384, bytesMax: 1 << 20 },
     checkpoint: NO_ROUNDS,
     threads: 'inline',
