@@ -76,6 +76,12 @@ export interface RoundHost {
   readonly onRound: (event: RoundEvent) => void;
 }
 
+/** Nothing of such a write lands later: the slot is as good as before. */
+function isDiskFull(error: Error): boolean {
+  const { errno } = (error as Partial<WeirpoolError>).details ?? {};
+  return errno === 'ENOSPC' || errno === 'EDQUOT';
+}
+
 /** What a capture has taken. */
 export interface Capture {
   readonly round: number;
@@ -269,7 +275,7 @@ export class Round {
     if (error === undefined) {
       this.#mapped.push(image);
     } else {
-      this.#lostSlots.add(image.slot);
+      if (!isDiskFull(error)) this.#lostSlots.add(image.slot);
       this.#failure ??= asWeirpoolError(error, 'not_applied');
     }
   }

@@ -83,6 +83,7 @@ export class PoisonWatch {
 
   stop(): void {
     this.#stopped = true;
-    this.#core.memory.bump(H_DOORBELL);
+    // Nothing to say to others: whoever waits is woken, and the word stays.
+    this.#core.memory.notify(H_DOORBELL);
   }
 }

@@ -449,6 +449,23 @@ describe('a round that fails', () => {
     expect(core.store.lookup(child)).toBeUndefined();
   });
 
+  it('I6 a full disk uses up no slots, however often a round fails', async () => {
+    const { core, log, fs, newRound } = await openParts();
+    change(log.transactions, { create: [1, 2, 3] });
+    newRound().run();
+    const used = core.store.stats().slotsUsed;
+    change(log.transactions, { set: [[1, 9]] });
+    fs.plan = failBlobs(1, 'ENOSPC', true);
+    for (let n = 0; n < 50; n++) {
+      expect(errorOf(() => newRound().run()).code).toBe('STORE_IO');
+      expect((await rejectionOf(newRound().runAsync())).code).toBe('STORE_IO');
+    }
+    expect(core.store.stats().slotsUsed).toBe(used);
+    fs.plan = works;
+    newRound().run();
+    expect(core.store.stats().slotsUsed).toBe(used);
+  });
+
   it('at the commit is not applied when the manifest surely is as before', async () => {
     const parts = await begun();
     const { core, log, fs, newRound } = parts;
