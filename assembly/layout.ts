@@ -284,6 +284,8 @@ export const S_COMMITS: u32 = 280;
 export const S_OP_RESTARTS: u32 = 288;
 /** Writes to store slots that this thread has under way beside rounds: a close waits for them. */
 export const S_WRITING: u32 = 296;
+/** u64: where the record lies that this thread has reserved. */
+export const S_RECORD: u32 = 304;
 
 export const SLOT_FREE: u32 = 0;
 /** Between two owners, for a few instructions that nothing interrupts. */
@@ -469,6 +471,6 @@ if (H_OPENED_AT + 8 > LOCKS) ERROR('the header reaches into the locks');
 if (H_POISON_TEXT + POISON_TEXT_MAX > H_RING) ERROR('the poison reaches into the log');
 if (SLOTS_MAX + 1 > <u32>(OWNER_MASK >> OWNER_SHIFT)) ERROR('the owner field is too narrow');
 if (H_QUEUES + QUEUE_MAIN * QUEUE_BYTES > H_MAP_VERSION) ERROR('the queues reach into the mapping');
-if (S_WRITING + 4 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE) ERROR('a thread slot is too small');
+if (S_RECORD + 8 > SLOT_BYTES || S_PREFETCHED + 4 > S_GATE) ERROR('a thread slot is too small');
 if (B_DIRTY_AT + 4 > LINE || A_QUEUE + 4 > LINE) ERROR('a descriptor line is too small');
 if ((SLOT_BITS & 7) != 0 || (HOLDS & 7) != 0 || (GHOSTS & 7) != 0) ERROR('a region is not aligned');

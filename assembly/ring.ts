@@ -13,6 +13,7 @@
  */
 import { sumOf } from './checksum';
 import { count, slotAt } from './descriptors';
+import { gateEnter } from './gate';
 
 import {
   BUSY,
@@ -37,6 +38,8 @@ import {
   S_COMMITS,
   S_CREDIT,
   S_LAST_SEQ,
+  S_RECORD,
+  SLICE,
 } from './layout';
 
 function at(position: u64): usize {
@@ -67,6 +70,21 @@ export function creditTake(bytes: u32, me: u32): i32 {
   return OK;
 }
 
+/** The same if the thread may have credit already, from waiting for it. */
+function creditEnsure(bytes: u32, me: u32): i32 {
+  const credit = load<u32>(slotAt(me) + S_CREDIT);
+  if (credit >= bytes) return OK;
+  if (credit > 0) creditGive(me);
+  return creditTake(bytes, me);
+}
+
+/** Credit, then the gate: OK; BUSY without credit; SLICE with it when the gate is closed; STOPPED. */
+export function opSeal(bytes: u32, me: u32): i32 {
+  if (creditEnsure(bytes, me) != OK) return BUSY;
+  const entered = gateEnter(me);
+  return entered == BUSY ? SLICE : entered;
+}
+
 /** Gives credit back that was not used. */
 export function creditGive(me: u32): void {
   const slot = slotAt(me);
@@ -88,14 +106,18 @@ export function recordBytes(ids: u32, payloadBytes: u32): u32 {
   return (R_HEADER_BYTES + (ids << 3) + payloadBytes + 7) & ~7;
 }
 
-/** Reserves the record's place and writes its header: its position. Ids and payload follow. */
+/**
+ * Reserves the record's place and writes its header. Ids follow, then the payload: its distance from
+ * the beginning of the ring.
+ */
 export function recordBegin(
   owner: f64,
   kind: u32,
   created: u32,
   deleted: u32,
   payloadBytes: u32,
-): f64 {
+  me: u32,
+): u32 {
   const bytes = recordBytes(created + deleted, payloadBytes);
   const position = atomic.add<u64>(H_LOG_TAIL, bytes);
   store<u64>(at(position + R_OWNER), <u64>owner);
@@ -105,24 +127,27 @@ export function recordBegin(
   const createdAt = at(position + R_CREATED);
   store<u32>(createdAt, created);
   store<u32>(createdAt, deleted, R_DELETED - R_CREATED);
-  return <f64>position;
+  store<u64>(slotAt(me) + S_RECORD, position);
+  const payload = <u32>position + R_HEADER_BYTES + ((created + deleted) << 3);
+  return payload & load<u32>(H_RING_MASK);
 }
 
 /** The n-th id of the record, those of created blobs first. */
-export function recordId(position: f64, n: u32, id: f64): void {
-  store<u64>(at(<u64>position + R_HEADER_BYTES + (n << 3)), <u64>id);
+export function recordId(n: u32, id: f64, me: u32): void {
+  const position = load<u64>(slotAt(me) + S_RECORD);
+  store<u64>(at(position + R_HEADER_BYTES + (n << 3)), <u64>id);
 }
 
 /** Sums the record and publishes it; the rest of this thread's credit goes back. Its seq. */
-export function recordPublish(positionNumber: f64, me: u32): f64 {
-  const position = <u64>positionNumber;
+export function recordPublish(me: u32): f64 {
+  const slot = slotAt(me);
+  const position = load<u64>(slot + S_RECORD);
   const ids = load<u32>(at(position + R_CREATED)) + load<u32>(at(position + R_CREATED) + 4);
   const bytes = recordBytes(ids, load<u32>(at(position + R_KIND) + 4));
   const seed = <u64>load<f64>(H_RECORD_SEED) ^ position;
   const sum = sumOf(at(position + R_OWNER), bytes - R_OWNER, seed, ringEnd(), ringSize());
   store<u64>(at(position + R_SUM), sum);
   const seq = position + bytes;
-  const slot = slotAt(me);
   const credit = load<u32>(slot + S_CREDIT);
   store<u32>(slot + S_CREDIT, 0);
   store<u64>(slot + S_LAST_SEQ, seq);

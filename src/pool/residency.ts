@@ -213,6 +213,7 @@ export class Residency {
 
   /** Gives back what `reserveFrames` took and nobody used. */
   returnSpares(): void {
+    if (this.#spares.length === 0) return;
     for (let frame = this.#spares.pop(); frame !== undefined; frame = this.#spares.pop()) {
       this.giveBack(frame);
     }

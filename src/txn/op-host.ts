@@ -1,4 +1,6 @@
 /** What a mini-transaction needs of its thread; `Transactions` gives it. */
+import type { ControlExports } from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { PoolThread } from '../memory/thread.ts';
 import type { Residency } from '../pool/residency.ts';
 import type { Want } from '../pool/want.ts';
@@ -9,6 +11,9 @@ import type { Roots } from './roots.ts';
 
 export interface OpHost {
   readonly thread: PoolThread;
+  readonly control: ControlExports;
+  readonly memory: ThreadMemory;
+  readonly me: number;
   readonly store: MappedStore;
   readonly residency: Residency;
   readonly ring: LogRing;
@@ -21,8 +26,6 @@ export interface OpHost {
   frameShare(): number;
   /** A frame of the op's own; only tries once the op has anything. */
   frameForOp(): number;
-  /** Whether this thread has so much credit already, from waiting for it. */
-  hasCredit(bytes: number): boolean;
   /** Waits, outside the gate, until it is open. */
   waitForGate(): void;
   /** Inside the gate: saves the bytes of a captured frame for the round; false without staging. */

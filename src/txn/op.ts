@@ -14,7 +14,7 @@
  */
 import { WeirpoolError } from '../errors.ts';
 import {
-  type ControlExports,
+  BUSY,
   DELETES_MAX,
   H_DELETES,
   H_LOG_TAIL,
@@ -23,8 +23,6 @@ import {
   STATUS_POISONED,
   STOPPED,
 } from '../generated/layout.ts';
-import type { ThreadMemory } from '../memory/pool-memory.ts';
-import type { PoolThread } from '../memory/thread.ts';
 import { checkBlobId } from '../pool/residency.ts';
 import { RestartError } from '../pool/want.ts';
 import { type BlobId, BULK_OWNER } from '../store/contract.ts';
@@ -33,55 +31,63 @@ import type { BulkRange } from './bulk-load.ts';
 import { endedError, OpBlob, type OpLife, type OpMode } from './op-blob.ts';
 import type { OpHost } from './op-host.ts';
 
+/** What an op has before it has anything; never changed. */
+const NO_BLOBS: OpBlob[] = [];
+const NO_IDS: BlobId[] = [];
+
+/**
+ * One for each change, so its fields are assigned in one constructor and only declared here (see
+ * FrameGuard).
+ */
 export class Op implements OpLife, Disposable {
-  readonly #host: OpHost;
-  readonly #control: ControlExports;
-  readonly #memory: ThreadMemory;
-  readonly #thread: PoolThread;
-  readonly #me: number;
-  readonly #undo: boolean;
+  declare private readonly host: OpHost;
+  declare private readonly undo: boolean;
   /** The record that is being replayed: nothing is appended, its ids and its seq are used. */
-  readonly #replayed: LogRecord | undefined;
+  declare private readonly replayed: LogRecord | undefined;
   /** Whose record it is. */
-  readonly owner: number;
-  #state: 'acquiring' | 'sealed' | 'ended' = 'acquiring';
-  #blobs: OpBlob[] = [];
+  declare readonly owner: number;
+  declare private state: 'acquiring' | 'sealed' | 'ended';
+  declare private blobs: OpBlob[];
   /** Ids that the record names: created (and perhaps deleted again), first ones of adopted ranges. */
-  #created: BlobId[] = [];
-  #roots: Map<number, BlobId> | undefined;
+  declare private created: BlobId[];
+  declare private roots: Map<number, BlobId> | undefined;
   /** Ranges that this op is adopting: no other one can. */
-  #claimed: Pick<BulkRange, 'first' | 'last'>[] | undefined;
-  #payloadMax = 0;
+  declare private claimed: Pick<BulkRange, 'first' | 'last'>[] | undefined;
+  declare private payloadMax: number;
   /** Seq of the commit, 0 before it. */
-  seq = 0;
+  declare seq: number;
   /** @internal Why it had to give everything back, to start again. */
-  restart: RestartError | undefined = undefined;
+  declare restart: RestartError | undefined;
 
   /** @internal See `BufferPool.change`. */
   constructor(host: OpHost, owner: number, undo: boolean, replayed: LogRecord | undefined) {
-    this.#host = host;
-    this.#thread = host.thread;
-    this.#control = host.thread.control;
-    this.#memory = host.thread.memory;
-    this.#me = host.thread.me;
+    this.host = host;
     this.owner = owner;
-    this.#undo = undo;
-    this.#replayed = replayed;
+    this.undo = undo;
+    this.replayed = replayed;
+    this.state = 'acquiring';
+    this.blobs = NO_BLOBS;
+    this.created = NO_IDS;
+    this.roots = undefined;
+    this.claimed = undefined;
+    this.payloadMax = 0;
+    this.seq = 0;
+    this.restart = undefined;
   }
 
   get ended(): boolean {
-    return this.#state === 'ended';
+    return this.state === 'ended';
   }
 
   get sealed(): boolean {
-    return this.#state === 'sealed';
+    return this.state === 'sealed';
   }
 
   // --- acquiring -------------------------------------------------------------------------------
 
-  #assertAcquiring(): void {
-    if (this.#state === 'acquiring') return;
-    if (this.#state === 'ended') throw endedError();
+  private assertAcquiring(): void {
+    if (this.state === 'acquiring') return;
+    if (this.state === 'ended') throw endedError();
     throw new WeirpoolError(
       'TX_ENDED',
       'The mini-transaction is sealed: acquire every blob before the seal.',
@@ -89,38 +95,39 @@ export class Op implements OpLife, Disposable {
   }
 
   /** Gives everything back and unwinds. */
-  #restart(error: RestartError): RestartError {
-    this.#host.noteRestart(error.want);
+  private giveUp(error: RestartError): RestartError {
+    this.host.noteRestart(error.want);
     this.restart = error;
-    this.#end();
+    this.end();
     return error;
   }
 
-  #find(id: BlobId): OpBlob | undefined {
-    for (const blob of this.#blobs) if (blob.id === id) return blob;
+  private find(id: BlobId): OpBlob | undefined {
+    for (const blob of this.blobs) if (blob.id === id) return blob;
     return undefined;
   }
 
-  #add(index: number, id: BlobId, mode: OpMode): OpBlob {
-    const blob = new OpBlob(this, this.#memory.frame(index), id, mode);
-    this.#blobs.push(blob);
-    this.#thread.framesTaken++;
-    if (this.#host.debug && mode !== 'create') blob.sum = this.#memory.checksum(index, id);
+  private add(index: number, id: BlobId, mode: OpMode): OpBlob {
+    const blob = new OpBlob(this, this.host.memory.frame(index), id, mode);
+    if (this.blobs === NO_BLOBS) this.blobs = [blob];
+    else this.blobs.push(blob);
+    this.host.thread.framesTaken++;
+    if (this.host.debug && mode !== 'create') blob.sum = this.host.memory.checksum(index, id);
     return blob;
   }
 
-  #assertShare(): void {
-    if (this.#blobs.length < this.#host.frameShareMin) return;
+  private assertShare(): void {
+    if (this.blobs.length < this.host.frameShareMin) return;
     // It was made in a pool with more frames perhaps, and nobody else is there during replay.
-    const isReplay = this.#replayed !== undefined;
-    const share = isReplay ? this.#memory.shared.frames : this.#host.frameShare();
-    if (this.#blobs.length < share) return;
+    const isReplay = this.replayed !== undefined;
+    const share = isReplay ? this.host.memory.shared.frames : this.host.frameShare();
+    if (this.blobs.length < share) return;
     const rule = isReplay ? 'all that the pool has' : 'frames / (2 x threads)';
     throw new WeirpoolError(
       'OP_TOO_LARGE',
       `A mini-transaction may have ${share} frames at once here, ${rule}. Make smaller changes, or ` +
         'open the pool with more `frames`.',
-      { details: { frames: this.#blobs.length + 1, share } },
+      { details: { frames: this.blobs.length + 1, share } },
     );
   }
 
@@ -133,17 +140,17 @@ export class Op implements OpLife, Disposable {
    *         `POOL_EXHAUSTED`, `POISONED`, `POOL_CLOSED`, `TX_ENDED`.
    */
   write(id: BlobId): OpBlob {
-    this.#assertAcquiring();
+    this.assertAcquiring();
     if (typeof id !== 'number') checkBlobId(id);
-    const there = this.#find(id);
-    if (there !== undefined) return this.#writable(there);
-    this.#assertShare();
-    let index = this.#control.pinExclusive(id, this.#me, 0);
-    if (index < 0) index = this.#guarded(() => this.#host.residency.latchForOp(id, true));
-    return this.#add(index, id, 'write');
+    const there = this.find(id);
+    if (there !== undefined) return this.writable(there);
+    this.assertShare();
+    let index = this.host.control.pinExclusive(id, this.host.me, 0);
+    if (index < 0) index = this.guarded(() => this.host.residency.latchForOp(id, true));
+    return this.add(index, id, 'write');
   }
 
-  #writable(blob: OpBlob): OpBlob {
+  private writable(blob: OpBlob): OpBlob {
     if (blob.mode === 'write' || blob.mode === 'create') return blob;
     if (blob.mode === 'delete') {
       throw new WeirpoolError('BLOB_GONE', `This mini-transaction has deleted blob ${blob.id}.`, {
@@ -159,21 +166,21 @@ export class Op implements OpLife, Disposable {
 
   /** Acquires a blob to read: its shared latch, until the end of the op. Errors as `write`. */
   read(id: BlobId): OpBlob {
-    this.#assertAcquiring();
+    this.assertAcquiring();
     if (typeof id !== 'number') checkBlobId(id);
-    const there = this.#find(id);
-    if (there !== undefined) return there.mode === 'read' ? there : this.#writable(there);
-    this.#assertShare();
-    let index = this.#control.pinShared(id, this.#me);
-    if (index < 0) index = this.#guarded(() => this.#host.residency.latchForOp(id, false));
-    return this.#add(index, id, 'read');
+    const there = this.find(id);
+    if (there !== undefined) return there.mode === 'read' ? there : this.writable(there);
+    this.assertShare();
+    let index = this.host.control.pinShared(id, this.host.me);
+    if (index < 0) index = this.guarded(() => this.host.residency.latchForOp(id, false));
+    return this.add(index, id, 'read');
   }
 
-  #guarded<T>(action: () => T): T {
+  private guarded<T>(action: () => T): T {
     try {
       return action();
     } catch (error) {
-      throw error instanceof RestartError ? this.#restart(error) : error;
+      throw error instanceof RestartError ? this.giveUp(error) : error;
     }
   }
 
@@ -183,31 +190,36 @@ export class Op implements OpLife, Disposable {
    * @throws {WeirpoolError} `STORE_FULL`, and as `write`.
    */
   create(): OpBlob {
-    this.#assertAcquiring();
-    this.#assertShare();
-    const id = this.#nextId();
-    if (this.#replayed !== undefined) this.#assertNew(id);
-    if (!this.#host.store.reserveName()) throw this.#host.store.fullError();
+    this.assertAcquiring();
+    this.assertShare();
+    const id = this.nextId();
+    if (this.replayed !== undefined) this.assertNew(id);
+    if (!this.host.store.reserveName()) throw this.host.store.fullError();
     let index: number;
     try {
-      index = this.#guarded(() => this.#host.frameForOp());
+      index = this.guarded(() => this.host.frameForOp());
     } catch (error) {
-      this.#host.store.returnName();
+      this.host.store.returnName();
       throw error;
     }
-    this.#memory.frame(index).bytes.fill(0);
-    this.#created.push(id);
-    return this.#add(index, id, 'create');
+    this.host.memory.frame(index).bytes.fill(0);
+    this.name(id);
+    return this.add(index, id, 'create');
   }
 
-  #nextId(): BlobId {
-    const record = this.#replayed;
+  private name(id: BlobId): void {
+    if (this.created === NO_IDS) this.created = [id];
+    else this.created.push(id);
+  }
+
+  private nextId(): BlobId {
+    const record = this.replayed;
     if (record === undefined) {
-      const id = this.#host.store.tryAllocate();
-      if (id === undefined) throw this.#restart(new RestartError({ kind: 'ids' }));
+      const id = this.host.store.tryAllocate();
+      if (id === undefined) throw this.giveUp(new RestartError({ kind: 'ids' }));
       return id;
     }
-    const id = record.created[this.#created.length];
+    const id = record.created[this.created.length];
     if (id !== undefined) return id;
     throw new WeirpoolError(
       'REPLAY_FAILED',
@@ -222,15 +234,15 @@ export class Op implements OpLife, Disposable {
    * free again after the next round. Errors as `write`.
    */
   delete(id: BlobId): boolean {
-    this.#assertAcquiring();
+    this.assertAcquiring();
     checkBlobId(id);
-    if (this.#memory.load(H_DELETES) >= DELETES_MAX) {
-      throw this.#restart(new RestartError({ kind: 'round' }));
+    if (this.host.memory.load(H_DELETES) >= DELETES_MAX) {
+      throw this.giveUp(new RestartError({ kind: 'round' }));
     }
-    let blob = this.#find(id);
+    let blob = this.find(id);
     if (blob?.mode === 'delete') return false;
     if (blob?.mode === 'create') {
-      this.#dropCreated(blob);
+      this.dropCreated(blob);
       return true;
     }
     try {
@@ -244,12 +256,12 @@ export class Op implements OpLife, Disposable {
     return true;
   }
 
-  #dropCreated(blob: OpBlob): void {
-    this.#blobs = this.#blobs.filter((other) => other !== blob);
+  private dropCreated(blob: OpBlob): void {
+    this.blobs = this.blobs.filter((other) => other !== blob);
     blob.mode = 'delete';
-    this.#thread.framesTaken--;
-    this.#host.residency.giveBack(blob.frame.index);
-    this.#host.store.returnName();
+    this.host.thread.framesTaken--;
+    this.host.residency.giveBack(blob.frame.index);
+    this.host.store.returnName();
   }
 
   /**
@@ -258,10 +270,10 @@ export class Op implements OpLife, Disposable {
    * @throws {WeirpoolError} `STORE_FULL` when there are too many owners; `TX_ENDED`.
    */
   setRoot(owner: number, id: BlobId | 0): void {
-    this.#assertAcquiring();
-    this.#host.roots.assertSettable(owner, id, this.#roots?.keys());
-    this.#roots ??= new Map();
-    this.#roots.set(owner, id);
+    this.assertAcquiring();
+    this.host.roots.assertSettable(owner, id, this.roots?.keys());
+    this.roots ??= new Map();
+    this.roots.set(owner, id);
   }
 
   /**
@@ -272,26 +284,26 @@ export class Op implements OpLife, Disposable {
    *         adopted by another mini-transaction; `TX_ENDED`.
    */
   adopt(range: Pick<BulkRange, 'first' | 'last'>): void {
-    this.#assertAcquiring();
+    this.assertAcquiring();
     const first = checkBlobId(range.first);
     const last = checkBlobId(range.last);
-    if (this.#replayed !== undefined) this.#assertNamed(first);
-    if (!this.#host.roots.claim(first, last)) {
+    if (this.replayed !== undefined) this.assertNamed(first);
+    if (!this.host.roots.claim(first, last)) {
       throw new WeirpoolError(
         'BLOB_NOT_FOUND',
         `There is no bulk load of blobs ${first} to ${last} that waits to be adopted.`,
         { details: { first, last } },
       );
     }
-    this.#claimed ??= [];
-    this.#claimed.push({ first, last });
-    this.#created.push(first);
-    this.#roots ??= new Map();
-    this.#roots.set(BULK_OWNER + first, 0);
+    this.claimed ??= [];
+    this.claimed.push({ first, last });
+    this.name(first);
+    this.roots ??= new Map();
+    this.roots.set(BULK_OWNER + first, 0);
   }
 
-  #assertNew(id: BlobId): void {
-    if (!this.#host.store.has(id)) return;
+  private assertNew(id: BlobId): void {
+    if (!this.host.store.has(id)) return;
     throw new WeirpoolError(
       'REPLAY_FAILED',
       `The record adopts the bulk load of blob ${id} next; its replay creates a blob.`,
@@ -300,8 +312,8 @@ export class Op implements OpLife, Disposable {
   }
 
   /** A record that adopts names the first blob of the range among those that it creates. */
-  #assertNamed(first: BlobId): void {
-    const named = this.#nextId();
+  private assertNamed(first: BlobId): void {
+    const named = this.nextId();
     if (named === first) return;
     throw new WeirpoolError(
       'REPLAY_FAILED',
@@ -319,67 +331,68 @@ export class Op implements OpLife, Disposable {
    * @throws {WeirpoolError} `RECORD_TOO_LARGE`, `OP_RESTART`, `POISONED`, `POOL_CLOSED`, `TX_ENDED`.
    */
   seal(recordBytesMax = 0): void {
-    this.#assertAcquiring();
+    this.assertAcquiring();
     if (!Number.isSafeInteger(recordBytesMax) || recordBytesMax < 0) {
       throw new RangeError(`recordBytesMax is a count of bytes, not ${recordBytesMax}`);
     }
-    this.#payloadMax = recordBytesMax;
-    if (this.#host.debug) this.#assertUntouched();
-    if (this.#replayed === undefined) this.#takeCredit(recordBytesMax);
-    if (this.#undo) this.#keepUndo();
-    this.#enterGate();
+    this.payloadMax = recordBytesMax;
+    if (this.host.debug) this.assertUntouched();
+    if (this.undo) this.keepUndo();
+    this.enterGate(this.replayed === undefined ? this.recordBytes(recordBytesMax) : 0);
   }
 
-  #takeCredit(payloadMax: number): void {
+  private recordBytes(payloadMax: number): number {
     let deleted = 0;
-    for (const { mode } of this.#blobs) if (mode === 'delete') deleted++;
-    const { ring } = this.#host;
-    const bytes = ring.bytesOf(this.#created.length + deleted, payloadMax);
-    if (this.#host.hasCredit(bytes) || ring.tryCredit(bytes)) return;
-    throw this.#restart(new RestartError({ kind: 'credit', bytes }));
+    for (const { mode } of this.blobs) if (mode === 'delete') deleted++;
+    return this.host.ring.bytesOf(this.created.length + deleted, payloadMax);
   }
 
-  #keepUndo(): void {
-    for (const blob of this.#blobs) {
+  private keepUndo(): void {
+    for (const blob of this.blobs) {
       if (blob.mode !== 'write') continue;
-      const undo = this.#host.undoBuffer();
+      const undo = this.host.undoBuffer();
       undo.set(blob.frame.bytes);
       blob.undo = undo;
     }
   }
 
-  /** Inside, every captured frame of this op is preserved; short of staging it leaves again. */
-  #enterGate(): void {
-    for (;;) {
-      const result = this.#control.gateEnter(this.#me);
-      if (result === OK) break;
+  /**
+   * With credit for `bytes` bytes of the log. Inside, every captured frame of this op is preserved;
+   * short of staging it leaves again.
+   */
+  private enterGate(bytes: number): void {
+    const { control, me } = this.host;
+    let result = control.opSeal(bytes, me);
+    while (result !== OK) {
+      if (result === BUSY) throw this.giveUp(new RestartError({ kind: 'credit', bytes }));
       if (result === STOPPED) {
-        this.#end();
-        throw this.#thread.stopped();
+        this.end();
+        throw this.host.thread.stopped();
       }
-      this.#host.waitForGate();
+      this.host.waitForGate();
+      result = control.opSeal(bytes, me);
     }
-    for (const blob of this.#blobs) {
-      if (blob.mode === 'read' || blob.mode === 'create') continue;
-      if (this.#control.capturedBy(blob.frame.index) === 0) continue;
-      if (this.#host.preserve(blob.frame.index)) continue;
-      this.#control.gateLeave(this.#me);
-      throw this.#restart(new RestartError({ kind: 'staging' }));
+    for (const { mode, frame } of this.blobs) {
+      if (mode === 'read' || mode === 'create') continue;
+      if (control.capturedBy(frame.index) === 0) continue;
+      if (this.host.preserve(frame.index)) continue;
+      control.gateLeave(me);
+      throw this.giveUp(new RestartError({ kind: 'staging' }));
     }
-    this.#state = 'sealed';
+    this.state = 'sealed';
   }
 
   /** In the debug mode: bytes must not change before the seal. */
-  #assertUntouched(): void {
-    for (const { frame, id, sum } of this.#blobs) {
-      if (sum === undefined || this.#memory.checksum(frame.index, id) === sum) continue;
+  private assertUntouched(): void {
+    for (const { frame, id, sum } of this.blobs) {
+      if (sum === undefined || this.host.memory.checksum(frame.index, id) === sum) continue;
       const error = new WeirpoolError(
         'INVARIANT_BROKEN',
         `Blob ${id} was changed before the seal of its mini-transaction: a crash could keep that ` +
           'change without its record.',
         { outcome: 'unknown', details: { id } },
       );
-      this.#thread.poison(error);
+      this.host.thread.poison(error);
       throw error;
     }
   }
@@ -400,90 +413,88 @@ export class Op implements OpLife, Disposable {
     if (record !== undefined && !(record instanceof Uint8Array)) {
       throw new TypeError('A record is a Uint8Array');
     }
-    if (this.#state === 'ended') throw endedError();
-    const deleted = this.#deletedIds();
-    if (this.#replayed !== undefined) this.#assertSameIds(this.#replayed, deleted);
-    if (this.#state === 'acquiring') this.seal(record?.length ?? 0);
-    this.#assertFits(record);
+    if (this.state === 'ended') throw endedError();
+    const deleted = this.deletedIds();
+    if (this.replayed !== undefined) this.assertSameIds(this.replayed, deleted);
+    if (this.state === 'acquiring') this.seal(record?.length ?? 0);
+    this.assertFits(record, deleted);
+    const { memory, thread } = this.host;
     // No journal writes what comes after a poison.
-    if (this.#memory.load(H_STATUS) === STATUS_POISONED) throw this.#thread.stopped();
-    const mark = this.#append(record, deleted);
-    this.#apply(mark);
+    if (memory.load(H_STATUS) === STATUS_POISONED) throw thread.stopped();
+    const mark = this.append(record, deleted);
+    this.apply(mark);
     // A structural change has no record to wait for, only those before it.
-    this.seq = record === undefined && this.#replayed === undefined ? mark - 1 : mark;
+    this.seq = record === undefined && this.replayed === undefined ? mark - 1 : mark;
     return this.seq;
   }
 
   /** A replay that makes or deletes other blobs than its record would leave another store. */
-  #assertSameIds({ created, deleted, seq, owner }: LogRecord, dropped: readonly BlobId[]): void {
+  private assertSameIds(record: LogRecord, dropped: readonly BlobId[]): void {
+    const { created, deleted, seq, owner } = record;
     const all = new Set(dropped);
     const same = deleted.length === all.size && deleted.every((id) => all.has(id));
-    if (same && this.#created.length === created.length) return;
+    if (same && this.created.length === created.length) return;
     throw new WeirpoolError(
       'REPLAY_FAILED',
       `The record of seq ${seq} creates or adopts ${created.length} and deletes ` +
-        `${deleted.length} blobs; its replay has ended with ${this.#created.length} and ` +
+        `${deleted.length} blobs; its replay has ended with ${this.created.length} and ` +
         `${dropped.length}, or with others.`,
       { details: { seq, owner } },
     );
   }
 
-  #assertFits(record: Uint8Array | undefined): void {
-    if (this.#replayed !== undefined) return;
-    const structural = record === undefined;
-    if (structural && (this.#created.length > 0 || this.#roots !== undefined || this.#deletes)) {
+  private assertFits(record: Uint8Array | undefined, deleted: readonly BlobId[]): void {
+    if (this.replayed !== undefined) return;
+    if (record === undefined) {
+      if (this.created.length === 0 && this.roots === undefined && deleted.length === 0) return;
       throw new TypeError('A change that creates, deletes or sets roots needs a record');
     }
-    const bytes = record?.length ?? 0;
-    if (bytes <= this.#payloadMax) return;
+    if (record.length <= this.payloadMax) return;
     throw new WeirpoolError(
       'RECORD_TOO_LARGE',
-      `A record of ${bytes} bytes exceeds the ${this.#payloadMax} that the seal has announced.`,
-      { details: { bytes, bytesMax: this.#payloadMax } },
+      `A record of ${record.length} bytes exceeds the ${this.payloadMax} that the seal has announced.`,
+      { details: { bytes: record.length, bytesMax: this.payloadMax } },
     );
   }
 
-  get #deletes(): boolean {
-    return this.#blobs.some(({ mode }) => mode === 'delete');
-  }
-
-  #deletedIds(): BlobId[] {
-    if (!this.#deletes) return [];
-    return this.#blobs.filter(({ mode }) => mode === 'delete').map(({ id }) => id);
+  private deletedIds(): readonly BlobId[] {
+    let ids = NO_IDS;
+    for (const { mode, id } of this.blobs) {
+      if (mode === 'delete') ids = ids === NO_IDS ? [id] : [...ids, id];
+    }
+    return ids;
   }
 
   /** The seq that marks what was changed; without a record, one that no record has yet. */
-  #append(record: Uint8Array | undefined, deleted: readonly BlobId[]): number {
-    if (this.#replayed !== undefined) return this.#replayed.seq;
-    if (record !== undefined) {
-      const ids = { created: this.#created, deleted };
-      return this.#host.ring.append(this.owner, ids, record);
-    }
-    this.#host.ring.giveCredit();
-    return this.#memory.loadU64(H_LOG_TAIL) + 1;
+  private append(record: Uint8Array | undefined, deleted: readonly BlobId[]): number {
+    if (this.replayed !== undefined) return this.replayed.seq;
+    const { ring, memory } = this.host;
+    if (record !== undefined) return ring.append(this.owner, this.created, deleted, record);
+    ring.giveCredit();
+    return memory.loadU64(H_LOG_TAIL) + 1;
   }
 
   /** Marks, publishes, deletes; then gives the gate and the rest back. */
-  #apply(seq: number): void {
-    const host = this.#host;
+  private apply(seq: number): void {
+    const host = this.host;
     // Children first: whoever follows a pointer out of a frame that was given back finds them.
-    for (const { mode, frame, id } of this.#blobs) {
+    for (const { mode, frame, id } of this.blobs) {
       if (mode !== 'create') continue;
       host.residency.publishCreated(frame.index, id, seq);
       host.noteDirty(frame.index);
     }
-    if (this.#roots !== undefined) host.roots.set(this.#roots, seq);
-    for (const { mode, frame, id } of this.#blobs) {
+    if (this.roots !== undefined) host.roots.set(this.roots, seq);
+    for (const { mode, frame, id } of this.blobs) {
       if (mode === 'delete') host.residency.dropForOp(frame.index, id, seq);
-      else if (mode === 'read') this.#control.unpinShared(frame.index, this.#me);
+      else if (mode === 'read') this.host.control.unpinShared(frame.index, this.host.me);
       else if (mode === 'write') {
-        if (this.#control.commitFrame(frame.index, this.#me, seq) !== 0) {
+        if (this.host.control.commitFrame(frame.index, this.host.me, seq) !== 0) {
           host.noteDirty(frame.index);
         }
       }
     }
-    this.#control.gateLeave(this.#me);
-    this.#close();
+    this.host.control.gateLeave(this.host.me);
+    this.close();
   }
 
   // --- aborting ------------------------------------------------------------------------------------
@@ -495,26 +506,26 @@ export class Op implements OpLife, Disposable {
    *         poisoned, for nobody knows what was changed.
    */
   abort(): void {
-    if (this.#state === 'ended') return;
-    if (this.#state === 'sealed') {
-      if (!this.#undo) throw this.#poisonSealed(undefined);
-      this.#putBack();
+    if (this.state === 'ended') return;
+    if (this.state === 'sealed') {
+      if (!this.undo) throw this.poisonSealed(undefined);
+      this.putBack();
     }
-    this.#end();
+    this.end();
   }
 
   /** @internal The callback threw `cause`: aborts, or poisons what cannot be aborted. */
   fail(cause: unknown): void {
-    if (this.#state !== 'sealed' || this.#undo) this.abort();
-    else this.#poisonSealed(cause);
+    if (this.state !== 'sealed' || this.undo) this.abort();
+    else this.poisonSealed(cause);
   }
 
-  #putBack(): void {
-    for (const { undo, frame } of this.#blobs) if (undo !== undefined) frame.bytes.set(undo);
-    this.#control.gateLeave(this.#me);
+  private putBack(): void {
+    for (const { undo, frame } of this.blobs) if (undo !== undefined) frame.bytes.set(undo);
+    this.host.control.gateLeave(this.host.me);
   }
 
-  #poisonSealed(cause: unknown): WeirpoolError {
+  private poisonSealed(cause: unknown): WeirpoolError {
     const why = cause instanceof Error ? ` ${cause.name}: ${cause.message}` : '';
     const error = new WeirpoolError(
       'INVARIANT_BROKEN',
@@ -522,33 +533,33 @@ export class Op implements OpLife, Disposable {
         'changed. Throw before the seal, or ask for `undo: true`.',
       { cause, outcome: 'unknown' },
     );
-    this.#thread.poison(error);
+    this.host.thread.poison(error);
     // The latches stay: nobody may see the bytes.
-    this.#control.gateLeave(this.#me);
-    this.#close();
+    this.host.control.gateLeave(this.host.me);
+    this.close();
     return error;
   }
 
   /** Gives back what was acquired, unchanged. */
-  #end(): void {
-    const { store, residency, ring, roots } = this.#host;
-    for (const { mode, frame } of this.#blobs) {
-      if (mode === 'read') this.#control.unpinShared(frame.index, this.#me);
+  private end(): void {
+    const { store, residency, ring, roots } = this.host;
+    for (const { mode, frame } of this.blobs) {
+      if (mode === 'read') this.host.control.unpinShared(frame.index, this.host.me);
       else if (mode === 'create') residency.giveBack(frame.index);
-      else this.#control.unpinExclusive(frame.index, this.#me);
+      else this.host.control.unpinExclusive(frame.index, this.host.me);
     }
-    for (const { mode } of this.#blobs) if (mode === 'create') store.returnName();
-    for (const { first, last } of this.#claimed ?? []) roots.giveUp(first, last);
+    for (const { mode } of this.blobs) if (mode === 'create') store.returnName();
+    for (const { first, last } of this.claimed ?? []) roots.giveUp(first, last);
     ring.giveCredit();
-    this.#close();
+    this.close();
   }
 
-  #close(): void {
-    for (const { undo } of this.#blobs) if (undo !== undefined) this.#host.returnUndo(undo);
-    this.#thread.framesTaken -= this.#blobs.length;
-    this.#blobs = [];
-    this.#state = 'ended';
-    this.#host.ended(this);
+  private close(): void {
+    for (const { undo } of this.blobs) if (undo !== undefined) this.host.returnUndo(undo);
+    this.host.thread.framesTaken -= this.blobs.length;
+    this.blobs = NO_BLOBS;
+    this.state = 'ended';
+    this.host.ended(this);
   }
 
   /** Aborts what was not committed. */

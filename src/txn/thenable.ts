@@ -1,4 +1,5 @@
 /** Whether somebody has returned a promise where everything must have happened already. */
 export function isThenable(value: unknown): boolean {
-  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function';
+  if (typeof value !== 'object' && typeof value !== 'function') return false;
+  return typeof (value as { then?: unknown } | null)?.then === 'function';
 }

@@ -24,7 +24,6 @@ import {
   HELD,
   NONE,
   OK,
-  S_CREDIT,
   STATUS_POISONED,
 } from '../generated/layout.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
@@ -61,6 +60,8 @@ export interface ChangeOptions {
   readonly durability?: DurabilityLevel;
 }
 
+const NO_OPTIONS: ChangeOptions = {};
+
 /** A callback that makes one change. It runs again from its beginning after each OP_RESTART. */
 export type Change<T> = (op: Op) => T;
 
@@ -86,6 +87,9 @@ export function readOnlyError(what: string): WeirpoolError {
 
 export class Transactions implements OpHost {
   readonly thread: PoolThread;
+  readonly control: ControlExports;
+  readonly memory: ThreadMemory;
+  readonly me: number;
   readonly store: MappedStore;
   readonly residency: Residency;
   readonly ring: LogRing;
@@ -95,9 +99,9 @@ export class Transactions implements OpHost {
   readonly #durability: Durability;
   readonly #readOnly: boolean;
   readonly #rounds: RoundRequests;
-  readonly #control: ControlExports;
-  readonly #memory: ThreadMemory;
   #current: Op | undefined;
+  /** Of the last change that went through; 0 if it changed nothing. */
+  #seq = 0;
   #want: Want | undefined;
   /** How often in a row a frame was missing: so many are waited for. */
   #framesMissed = 0;
@@ -105,6 +109,9 @@ export class Transactions implements OpHost {
 
   constructor(parts: TransactionParts) {
     this.thread = parts.thread;
+    this.control = parts.thread.control;
+    this.memory = parts.thread.memory;
+    this.me = parts.thread.me;
     this.store = parts.store;
     this.residency = parts.residency;
     this.ring = parts.ring;
@@ -113,8 +120,6 @@ export class Transactions implements OpHost {
     this.#readOnly = parts.readOnly;
     this.#durability = parts.durability;
     this.#rounds = parts.rounds;
-    this.#control = parts.thread.control;
-    this.#memory = parts.thread.memory;
     this.frameShareMin = this.#share(THREADS_MAX);
   }
 
@@ -134,15 +139,24 @@ export class Transactions implements OpHost {
   // --- beginning ---------------------------------------------------------------------------------
 
   /** Begins a mini-transaction. Errors: see `BufferPool.begin`. */
-  begin(options: ChangeOptions = {}): Op {
-    return this.#begin(checkOwner(options.owner ?? 0), options.undo === true);
+  begin(options: ChangeOptions = NO_OPTIONS): Op {
+    return this.#begin(checkOwner(options.owner ?? 0), options.undo === true, undefined);
   }
 
-  #begin(owner: number, undo: boolean, record?: LogRecord): Op {
+  #begin(owner: number, undo: boolean, record: LogRecord | undefined): Op {
     this.assertNone();
+    const result = this.control.opBegin(this.me);
+    const ready = result === OK && this.#want === undefined && this.thread.attached;
+    if (!ready || this.#readOnly) this.#prepare(result, record);
+    const op = new Op(this, owner, undo, record);
+    this.#current = op;
+    return op;
+  }
+
+  /** Refuses, or waits for what keeps a mini-transaction from beginning. */
+  #prepare(result: number, record: LogRecord | undefined): void {
     this.thread.assertRunning();
     if (this.#readOnly && record === undefined) throw readOnlyError('a mini-transaction');
-    const result = this.#control.opBegin(this.thread.me);
     if (result === HELD) {
       throw new WeirpoolError(
         'LATCH_HELD',
@@ -153,8 +167,6 @@ export class Transactions implements OpHost {
     if (result === BUSY && record === undefined) this.#awaitBacklog();
     // Last: this wait may leave the thread with frames or credit, which only the end of an op returns.
     if (this.#want !== undefined) this.#awaitWanted(record !== undefined);
-    this.#current = new Op(this, owner, undo, record);
-    return this.#current;
   }
 
   ended(op: Op): void {
@@ -163,43 +175,46 @@ export class Transactions implements OpHost {
   }
 
   /** Runs `change` until it went through. Errors: see `BufferPool.change`. */
-  change<T>(change: Change<T>, options: ChangeOptions = {}): T {
+  change<T>(change: Change<T>, options: ChangeOptions = NO_OPTIONS): T {
     const { durability = 'none', undo = false } = options;
-    checkDurability(durability);
-    const owner = checkOwner(options.owner ?? 0);
-    const { result, op } = this.#attempt(change, () => this.#begin(owner, undo));
+    if (durability !== 'none') checkDurability(durability);
+    const result = this.#attempt(change, checkOwner(options.owner ?? 0), undo, undefined);
     this.#services.settle();
-    if (durability !== 'none' && op.seq > 0) this.#durability.durableSync(op.seq, durability);
+    if (durability !== 'none' && this.#seq > 0) {
+      this.#durability.durableSync(this.#seq, durability);
+    }
     return result;
   }
 
   /** The same for a record of the log: nothing is appended. */
   replay(record: LogRecord, replay: Change<unknown>): void {
-    this.#attempt(replay, () => this.#begin(record.owner, false, record), record.payload);
+    this.#attempt(replay, record.owner, false, record);
   }
 
-  #attempt<T>(
-    change: Change<T>,
-    begin: () => Op,
-    replayed?: Uint8Array,
-  ): { readonly result: T; readonly op: Op } {
-    const deadline = performance.now() + this.residency.frameWaitMs;
-    // Whoever begins again, and waits for what was lacking, gets to try, however long that takes.
-    for (let isLast = false; ; isLast = performance.now() > deadline) {
-      const op = begin();
+  #attempt<T>(change: Change<T>, owner: number, undo: boolean, record: LogRecord | undefined): T {
+    let deadline: number | undefined;
+    let isLast = false;
+    for (;;) {
+      const op = this.#begin(owner, undo, record);
       try {
         const result = change(op);
         if (isThenable(result)) {
           throw new TypeError('A change is synchronous: its callback must not return a promise');
         }
         if (op.restart !== undefined && op.seq === 0) throw op.restart; // it was swallowed
-        this.#finish(op, replayed);
+        if (!op.ended) this.#finish(op, record?.payload);
         this.#framesMissed = 0;
-        return { result, op };
+        this.#seq = op.seq;
+        return result;
       } catch (error) {
         op.fail(error);
-        const isRestart = op.restart !== undefined && error === op.restart;
-        if (isRestart && !isLast) continue;
+        // Whoever begins again, and waits for what was lacking, gets to try, however long that takes.
+        if (op.restart !== undefined && error === op.restart && !isLast) {
+          const now = performance.now();
+          deadline ??= now + this.residency.frameWaitMs;
+          isLast = now > deadline;
+          continue;
+        }
         // What this change lacked is not what the next one has to wait for.
         this.#want = undefined;
         this.#framesMissed = 0;
@@ -210,7 +225,6 @@ export class Transactions implements OpHost {
 
   /** A callback that returns without a commit has decided to change nothing. */
   #finish(op: Op, replayed: Uint8Array | undefined): void {
-    if (op.ended) return;
     if (replayed !== undefined) op.commit(replayed);
     else if (op.sealed) {
       throw new TypeError('A change that has sealed its mini-transaction must commit or abort it');
@@ -221,7 +235,7 @@ export class Transactions implements OpHost {
 
   noteRestart(want: Want): void {
     this.#want = want;
-    this.#control.noteOpRestart(this.thread.me);
+    this.control.noteOpRestart(this.me);
     if (want.kind === 'frame') this.#framesMissed++;
   }
 
@@ -234,7 +248,7 @@ export class Transactions implements OpHost {
         return;
       case 'frame': {
         // Nobody else is there during replay, and the pool may have had more frames when it ran.
-        const share = replays ? this.#memory.shared.frames : this.frameShare();
+        const share = replays ? this.memory.shared.frames : this.frameShare();
         this.residency.reserveFrames(Math.min(this.#framesMissed, share));
         return;
       }
@@ -253,53 +267,46 @@ export class Transactions implements OpHost {
   }
 
   #awaitStaging(): void {
-    const memory = this.#memory;
+    const memory = this.memory;
     for (;;) {
       const seen = memory.load(H_STAGING_WAKE);
-      if (this.#control.stagingFree() > 0 || memory.load(H_ROUND_PHASE) === 0) return;
+      if (this.control.stagingFree() > 0 || memory.load(H_ROUND_PHASE) === 0) return;
       if (this.#services.inline) return; // no round runs beside this thread
-      this.#control.park(H_STAGING_WAKE, seen, PARK_MS);
+      this.control.park(H_STAGING_WAKE, seen, PARK_MS);
       this.thread.lookAround();
     }
   }
 
   #awaitBacklog(): void {
-    this.#rounds.waitSync(() => this.#control.opBegin(this.thread.me) === OK);
+    this.#rounds.waitSync(() => this.control.opBegin(this.me) === OK);
   }
 
   waitForGate(): void {
     // The gate is closed for microseconds: whoever closes it waits for nobody but those inside.
-    this.#control.park(H_GATE, 1, PARK_MS);
+    this.control.park(H_GATE, 1, PARK_MS);
     this.thread.lookAround();
   }
 
   // --- what an op asks for -------------------------------------------------------------------------
 
   #share(threads: number): number {
-    return Math.max(1, Math.floor(this.#memory.shared.frames / (2 * threads)));
+    return Math.max(1, Math.floor(this.memory.shared.frames / (2 * threads)));
   }
 
   frameShare(): number {
     // Journal and checkpointer may still be starting: a share that is too large for a moment only
     // means another attempt, one that is too small would refuse the op for good.
     const services = this.#services.inline ? 0 : SERVICE_WORKERS;
-    const loaders = this.#memory.load(H_LOADER) === 0 ? 0 : 1;
-    return this.#share(Math.max(1, attachedThreads(this.#memory) - services - loaders));
+    const loaders = this.memory.load(H_LOADER) === 0 ? 0 : 1;
+    return this.#share(Math.max(1, attachedThreads(this.memory) - services - loaders));
   }
 
   frameForOp(): number {
     return this.residency.obtainFrame();
   }
 
-  hasCredit(bytes: number): boolean {
-    const credit = this.#memory.load(this.thread.slotField(S_CREDIT));
-    if (credit >= bytes) return true;
-    if (credit > 0) this.ring.giveCredit();
-    return false;
-  }
-
   preserve(frame: number): boolean {
-    const control = this.#control;
+    const control = this.control;
     for (;;) {
       this.#awaitCopied(frame);
       const round = control.capturedBy(frame);
@@ -307,7 +314,7 @@ export class Transactions implements OpHost {
       const staging = control.stagingTake();
       if (staging === NONE) return false;
       if (control.beginCopy(frame, round) === OK) {
-        this.#memory.copy(this.#memory.load(H_STAGING_FIRST) + staging, frame);
+        this.memory.copy(this.memory.load(H_STAGING_FIRST) + staging, frame);
         control.endCopy(frame);
         control.stagingReady(staging, frame, round);
         return true;
@@ -318,23 +325,23 @@ export class Transactions implements OpHost {
 
   /** The checkpointer may be copying this very frame: microseconds, unless it was scheduled away. */
   #awaitCopied(frame: number): void {
-    while (this.#control.spinWhileCopied(frame) === 0) {
-      if (this.#memory.load(H_STATUS) === STATUS_POISONED) throw this.thread.stopped();
+    while (this.control.spinWhileCopied(frame) === 0) {
+      if (this.memory.load(H_STATUS) === STATUS_POISONED) throw this.thread.stopped();
       // Nobody else may be left to see that it has died.
       this.thread.reapNowAndThen();
-      this.#control.park(H_GATE_WAKE, this.#memory.load(H_GATE_WAKE), COPY_NAP_MS);
+      this.control.park(H_GATE_WAKE, this.memory.load(H_GATE_WAKE), COPY_NAP_MS);
     }
   }
 
   noteDirty(frame: number): void {
-    const memory = this.#memory;
-    this.#control.stampDirty(frame, Date.now() - memory.loadU64(H_OPENED_AT));
+    const memory = this.memory;
+    this.control.stampDirty(frame, Date.now() - memory.loadU64(H_OPENED_AT));
     const trigger = memory.load(H_DIRTY_TRIGGER);
     if (trigger > 0 && memory.load(H_DIRTY_COUNT) === trigger) askForRound(memory);
   }
 
   undoBuffer(): Uint8Array {
-    return this.#undoBuffers.pop() ?? new Uint8Array(this.#memory.shared.blobBytes);
+    return this.#undoBuffers.pop() ?? new Uint8Array(this.memory.shared.blobBytes);
   }
 
   returnUndo(buffer: Uint8Array): void {

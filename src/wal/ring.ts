@@ -21,7 +21,7 @@ import type { ThreadMemory } from '../memory/pool-memory.ts';
 import type { LogServices } from '../memory/services.ts';
 import { getError } from '../memory/shared-error.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
-import { RECORD_HEADER_BYTES, recordBytesOf } from './format.ts';
+import { recordBytesOf } from './format.ts';
 
 /** Kind of a record that a mini-transaction has made; others are for later versions. */
 export const KIND_CHANGE = 1;
@@ -39,19 +39,18 @@ export function ringRecordBytesMax(ringBytes: number): number {
   return ringBytes / PAYLOAD_SHARE + ringBytes / IDS_SHARE;
 }
 
-export interface RecordIds {
-  readonly created: readonly number[];
-  readonly deleted: readonly number[];
-}
-
 export class LogRing {
   readonly #control: ControlExports;
   readonly #memory: ThreadMemory;
   readonly #thread: PoolThread;
   readonly #services: () => LogServices;
   readonly #waitMs: number;
+  readonly #me: number;
   readonly #bytes: Uint8Array;
   readonly #mask: number;
+  readonly #recordBytesMax: number;
+  /** The largest payload in bytes. */
+  readonly payloadBytesMax: number;
 
   constructor(thread: PoolThread, services: () => LogServices, waitMs: number) {
     this.#thread = thread;
@@ -63,11 +62,9 @@ export class LogRing {
     const from = this.#memory.load(H_RING);
     this.#bytes = this.#memory.u8.subarray(from, from + ringBytes);
     this.#mask = this.#memory.load(H_RING_MASK);
-  }
-
-  /** The largest payload in bytes. */
-  get payloadBytesMax(): number {
-    return payloadBytesMax(this.#bytes.length);
+    this.#me = thread.me;
+    this.#recordBytesMax = ringRecordBytesMax(ringBytes);
+    this.payloadBytesMax = payloadBytesMax(ringBytes);
   }
 
   /**
@@ -77,8 +74,7 @@ export class LogRing {
    */
   bytesOf(ids: number, payloadBytes: number): number {
     const bytes = recordBytesOf(ids, 0, payloadBytes);
-    const bytesMax = ringRecordBytesMax(this.#bytes.length);
-    if (payloadBytes <= this.payloadBytesMax && bytes <= bytesMax) return bytes;
+    if (payloadBytes <= this.payloadBytesMax && bytes <= this.#recordBytesMax) return bytes;
     throw new WeirpoolError(
       'RECORD_TOO_LARGE',
       `A record of ${payloadBytes} bytes with ${ids} ids exceeds what the log's ring of ` +
@@ -90,11 +86,11 @@ export class LogRing {
 
   /** Whether there was credit for so many bytes; it is this thread's now. */
   tryCredit(bytes: number): boolean {
-    return this.#control.creditTake(bytes, this.#thread.me) === OK;
+    return this.#control.creditTake(bytes, this.#me) === OK;
   }
 
   giveCredit(): void {
-    this.#control.creditGive(this.#thread.me);
+    this.#control.creditGive(this.#me);
   }
 
   /**
@@ -134,35 +130,31 @@ export class LogRing {
    *
    * @returns Its seq.
    */
-  append(owner: number, ids: RecordIds, payload: Uint8Array): number {
-    const { created, deleted } = ids;
+  append(
+    owner: number,
+    created: readonly number[],
+    deleted: readonly number[],
+    payload: Uint8Array,
+  ): number {
     const control = this.#control;
-    const count = created.length + deleted.length;
-    const position = control.recordBegin(
+    const me = this.#me;
+    const at = control.recordBegin(
       owner,
       KIND_CHANGE,
       created.length,
       deleted.length,
       payload.length,
+      me,
     );
-    if (count > 0) this.#putIds(position, ids);
-    this.#put(position + RECORD_HEADER_BYTES + count * 8, payload);
-    return control.recordPublish(position, this.#thread.me);
+    for (let n = 0; n < created.length; n++) control.recordId(n, created[n] as number, me);
+    for (let n = 0; n < deleted.length; n++) {
+      control.recordId(created.length + n, deleted[n] as number, me);
+    }
+    this.#put(at, payload);
+    return control.recordPublish(me);
   }
 
-  #putIds(position: number, { created, deleted }: RecordIds): void {
-    let n = 0;
-    for (const id of created) this.#control.recordId(position, n++, id);
-    for (const id of deleted) this.#control.recordId(position, n++, id);
-  }
-
-  #offset(position: number): number {
-    // Positions exceed 32 bits: the low half alone selects the place.
-    return ((position % 2 ** 32) & this.#mask) >>> 0;
-  }
-
-  #put(position: number, payload: Uint8Array): void {
-    const from = this.#offset(position);
+  #put(from: number, payload: Uint8Array): void {
     const room = this.#bytes.length - from;
     if (payload.length <= room) {
       this.#bytes.set(payload, from);
@@ -170,6 +162,11 @@ export class LogRing {
       this.#bytes.set(payload.subarray(0, room), from);
       this.#bytes.set(payload.subarray(room), 0);
     }
+  }
+
+  #offset(position: number): number {
+    // Positions exceed 32 bits: the low half alone selects the place.
+    return ((position % 2 ** 32) & this.#mask) >>> 0;
   }
 
   /** The bytes between two positions, in one piece or two. */
