@@ -206,5 +206,8 @@ export function adoptJournal(core: PoolCore, ring: LogRing, handle: JournalHandl
   const { directory, storeId, epoch, segmentBytes, recordBytesMax, intervalMs, state } = handle;
   const access = accessOf(directory);
   const parts = { access, sums, storeId, epoch, segmentBytes, recordBytesMax };
-  return new Journal(core.thread, ring, LogWriter.adopt(parts, state), intervalMs);
+  // As many as one round trims: making new ones would write every byte of the log twice.
+  const trigger = core.memory.f64[H_LOG_TRIGGER / F64] as number;
+  const reuse = { keptMax: Math.ceil(trigger / segmentBytes), directWrites: true };
+  return new Journal(core.thread, ring, LogWriter.adopt({ ...parts, ...reuse }, state), intervalMs);
 }

@@ -36,7 +36,7 @@ function serve(core: PoolCore, journal: Journal): void {
   const { memory, thread } = core;
   while (memory.load(H_SERVICES) === SERVICES_RUN && memory.load(H_STATUS) !== STATUS_POISONED) {
     const seen = memory.load(H_JOURNAL_WAKE);
-    if (journal.step()) continue;
+    if (journal.step() && journal.isPressing) continue;
     park(core, journal, seen);
     thread.reapNowAndThen();
   }

@@ -17,9 +17,11 @@ import {
   H_LOG_DURABLE,
   H_LOG_ERROR,
   H_LOG_FAILING,
+  H_LOG_TAIL,
   H_LOG_TRIGGER,
   H_LOG_WAKE,
   H_LOG_WRITTEN,
+  H_RING_MASK,
   H_TRIM_SEQ,
   H_WANT_DURABLE,
   H_WANT_WRITTEN,
@@ -34,6 +36,8 @@ import type { LogWriter } from './segment-writer.ts';
 
 /** Records that one write takes: enough to fill the disk's queue, little enough to give room soon. */
 const GROUP_BYTES_MAX = 1024 * 1024;
+/** Share of the ring at which nobody needs to wait for it to be written. */
+const PRESSING_SHARE = 0.25;
 /** Pause after a write that failed, in ms. */
 const RETRY_MS = 20;
 /** Pause after a trim or a spare that failed: a spare takes a whole segment of a full disk. */
@@ -75,6 +79,13 @@ export class Journal {
     );
   }
 
+  /** Whether there is more to do at once: somebody waits, or there is enough for large writes. */
+  get isPressing(): boolean {
+    const memory = this.#memory;
+    const waiting = memory.loadU64(H_LOG_TAIL) - this.#writer.writtenSeq;
+    return this.isAwaited || waiting > memory.load(H_RING_MASK) * PRESSING_SHARE;
+  }
+
   /** Writes, syncs and trims what is due. Whether anything was done. */
   step(): boolean {
     if (this.#writer.stopped) return false;
@@ -92,13 +103,17 @@ export class Journal {
     }
   }
 
-  /** Writes what is published, until a sync is due. Whether there was any. */
+  /**
+   * Writes what is published now, until a sync is due. What comes meanwhile is left for the next
+   * step: to run after it would end in ever smaller groups. Whether there was any.
+   */
   #write(): boolean {
+    const end = this.#memory.loadU64(H_LOG_TAIL);
     let wrote = false;
-    while (!wrote || !this.#isSyncOverdue()) {
+    while (this.#writer.writtenSeq < end && !(wrote && this.#isSyncOverdue())) {
       const from = this.#writer.writtenSeq;
       const to = this.#control.ringPublished(from, GROUP_BYTES_MAX);
-      if (to === from) return wrote;
+      if (to === from) break;
       try {
         this.#writer.append(this.#ring.views(from, to), from);
       } finally {

@@ -1,7 +1,7 @@
 /**
  * Writing the log: groups of records, segments, syncs, the spare, trimming.
  *
- * Owns:        the descriptor of the segment that takes records, and what is known of the others.
+ * Owns:        the segment that takes records, and what is known of the others.
  * Invariants:  W2D  the durable seq covers what was synced, and nothing else;
  *              a segment is synced completely before the next one gets its header, so durable never
  *              passes into a segment before the one before it is whole;
@@ -30,6 +30,7 @@ import {
   recordLengthAt,
   segmentBytesFor,
 } from './format.ts';
+import { GroupOutput, viewsFrom } from './group-output.ts';
 import { type LogEnd, walCorrupt } from './reader.ts';
 import {
   activateSpare,
@@ -49,9 +50,6 @@ export const SEGMENT_BYTES_MIN: number = 8 * 1024;
 /** A reader holds one segment in memory. */
 export const SEGMENT_BYTES_MAX: number = 256 * 1024 * 1024;
 
-/** Groups up to that size are copied together for one write; larger ones go out as they lie. */
-const STAGING_BYTES = 64 * 1024;
-
 /** At most a quarter is left empty before a record that does not fit. */
 export function defaultSegmentBytes(recordBytesMax: number): number {
   const bytes = paddedBytes(recordBytesMax) * SEGMENT_TO_RECORD_MIN;
@@ -68,6 +66,10 @@ export interface LogParts {
   readonly segmentBytes?: number;
   /** The largest record that will come; a segment must hold it. */
   readonly recordBytesMax: number;
+  /** Trimmed segments that are kept, beside the spare, to be written over. Default 0. */
+  readonly keptMax?: number;
+  /** Whether large groups are written past the system's cache. Default false. */
+  readonly directWrites?: boolean;
 }
 
 /** A writer between two threads: everything but its descriptor. Can be posted. */
@@ -90,19 +92,6 @@ export interface LogStats {
   readonly freeBytes: number;
   readonly writtenSeq: number;
   readonly durableSeq: number;
-}
-
-function viewsFrom(views: readonly Uint8Array[], from: number, bytes: number): Uint8Array[] {
-  const result: Uint8Array[] = [];
-  let skip = from;
-  let left = bytes;
-  for (const view of views) {
-    const piece = view.subarray(Math.min(skip, view.length), Math.min(skip + left, view.length));
-    skip = Math.max(0, skip - view.length);
-    left -= piece.length;
-    if (piece.length > 0) result.push(piece);
-  }
-  return result;
 }
 
 /** Bytes of the records from `from` on that fit into `room`; no length word straddles two views. */
@@ -138,10 +127,12 @@ export class LogWriter {
   readonly #epoch: number;
   readonly #segmentBytes: number;
   readonly #headerSeed: number;
-  readonly #staging = new Uint8Array(STAGING_BYTES);
+  readonly #output: GroupOutput;
+  readonly #keptMax: number;
   /** Segments that take no records any more, in order. */
   #full: readonly FullSegment[];
-  #fd: number | undefined;
+  /** Those among them that are trimmed. */
+  #kept: readonly FullSegment[] = [];
   #segment = 0;
   #firstPosition = 0;
   /** Where the next group goes. */
@@ -160,6 +151,8 @@ export class LogWriter {
     this.#epoch = parts.epoch;
     this.#segmentBytes = parts.segmentBytes ?? defaultSegmentBytes(parts.recordBytesMax);
     this.#headerSeed = parts.sums.seed(parts.storeId, 0);
+    this.#output = new GroupOutput(parts.access.fs, parts.directWrites === true);
+    this.#keptMax = parts.keptMax ?? 0;
     this.#full = full;
   }
 
@@ -171,7 +164,7 @@ export class LogWriter {
   static adopt(parts: LogParts, state: LogWriterState): LogWriter {
     const writer = new LogWriter(parts, state.full);
     const path = segmentPath(parts.access.directory, state.segment);
-    writer.#fd = openOwn(parts.access.fs, path, OPEN_WRITE);
+    writer.#output.use(openOwn(parts.access.fs, path, OPEN_WRITE), path);
     writer.#segment = state.segment;
     writer.#firstPosition = state.firstPosition;
     writer.#offset = state.offset;
@@ -264,7 +257,7 @@ export class LogWriter {
         readFully(fs, { fd, path, position: unsynced.from }, bytes);
         writeFully(fs, { fd, path, position: unsynced.from }, bytes);
       }
-      this.#syncData(fd, path);
+      this.#stopUnlessSynced(path, () => fs.syncData(fd));
     } finally {
       closeQuietly(fs, fd);
     }
@@ -297,7 +290,7 @@ export class LogWriter {
 
   get stats(): LogStats {
     const full = this.#full.reduce((sum, { bytes }) => sum + bytes, 0);
-    const own = this.#fd === undefined ? 0 : 1;
+    const own = this.#output.isOpen ? 1 : 0;
     const spare = this.#sparePresent ? 1 : 0;
     return {
       bytesOnDisk: full + (own + spare) * this.#segmentBytes,
@@ -353,7 +346,7 @@ export class LogWriter {
   }
 
   #assertRunning(): void {
-    if (!this.#stopped && this.#fd !== undefined) return;
+    if (!this.#stopped && this.#output.isOpen) return;
     const path = segmentPath(this.#access.directory, this.#segment);
     throw new WeirpoolError(
       'STORE_IO',
@@ -378,11 +371,6 @@ export class LogWriter {
   }
 
   #writeGroup(views: readonly Uint8Array[], recordBytes: number): void {
-    const { directory, fs } = this.#access;
-    const place = { fd: this.#fd as number, path: segmentPath(directory, this.#segment) };
-    const total = groupBytes(recordBytes);
-    const staged = Math.min(total, total <= STAGING_BYTES ? total : LOG_BLOCK_BYTES);
-    const block = this.#staging.subarray(0, staged);
     const header = {
       epoch: this.#epoch,
       segment: this.#segment,
@@ -391,24 +379,11 @@ export class LogWriter {
       durableSeq: this.#durableSeq,
       recordBytes,
     };
-    encodeGroupHeader(this.#sums, this.#headerSeed, block, header);
-    const inBlock = Math.min(recordBytes, staged - GROUP_HEADER_BYTES);
-    let at = GROUP_HEADER_BYTES;
-    for (const view of viewsFrom(views, 0, inBlock)) {
-      block.set(view, at);
-      at += view.length;
-    }
-    block.fill(0, at);
-    writeFully(fs, { ...place, position: this.#offset }, block);
-    let position = this.#offset + staged;
-    for (const view of viewsFrom(views, inBlock, recordBytes - inBlock)) {
-      writeFully(fs, { ...place, position }, view);
-      position += view.length;
-    }
-    const padding = this.#staging.subarray(0, this.#offset + total - position).fill(0);
-    if (padding.length > 0) writeFully(fs, { ...place, position }, padding);
+    const putHeader = (block: Uint8Array): void =>
+      encodeGroupHeader(this.#sums, this.#headerSeed, block, header);
+    this.#output.write(this.#offset, putHeader, views, recordBytes);
     this.#recordsEnd = this.#offset + GROUP_HEADER_BYTES + recordBytes;
-    this.#offset += total;
+    this.#offset += groupBytes(recordBytes);
     this.#position += recordBytes;
   }
 
@@ -423,14 +398,15 @@ export class LogWriter {
   sync(): number {
     this.#assertRunning();
     if (this.#durableSeq === this.#position) return this.#durableSeq;
-    this.#syncData(this.#fd as number, segmentPath(this.#access.directory, this.#segment));
+    const path = segmentPath(this.#access.directory, this.#segment);
+    this.#stopUnlessSynced(path, () => this.#output.sync());
     this.#durableSeq = this.#position;
     return this.#durableSeq;
   }
 
-  #syncData(fd: number, path: string): void {
+  #stopUnlessSynced(path: string, sync: () => void): void {
     try {
-      this.#access.fs.syncData(fd);
+      sync();
     } catch (error) {
       this.#stopped = true;
       throw ioError(error, { operation: 'fdatasync', path, outcome: 'unknown' });
@@ -448,8 +424,7 @@ export class LogWriter {
 
   /** Ends without a sync. */
   abandon(): void {
-    if (this.#fd !== undefined) closeQuietly(this.#access.fs, this.#fd);
-    this.#fd = undefined;
+    this.#output.close();
   }
 
   // --- segments ------------------------------------------------------------------------------------
@@ -492,8 +467,7 @@ export class LogWriter {
     };
     this.#stopIfUnknown(() => {
       const fd = activateSpare(this.#access, this.#sums, header);
-      this.abandon();
-      this.#fd = fd;
+      this.#output.use(fd, segmentPath(this.#access.directory, segment));
     });
     this.#sparePresent = false;
     this.#segment = segment;
@@ -503,13 +477,16 @@ export class LogWriter {
   }
 
   /**
-   * Makes the spare if there is none: after every rotation, when nobody waits.
+   * Sees to it that there is a spare: after every rotation, when nobody waits.
    *
    * @throws {WeirpoolError} `STORE_IO`, such as `ENOSPC`: may be tried again.
    */
   prepareSpare(): void {
     if (this.#sparePresent) return;
-    this.#stopIfUnknown(() => makeSpare(this.#access, this.#segmentBytes));
+    this.#stopIfUnknown(() => {
+      for (const full of this.#kept) if (!this.#sparePresent) this.#recycle(full);
+      if (!this.#sparePresent) makeSpare(this.#access, this.#segmentBytes);
+    });
     this.#sparePresent = true;
   }
 
@@ -527,19 +504,31 @@ export class LogWriter {
   }
 
   #drop(checkpointSeq: number): void {
-    const dropped = trimmable(this.#full, checkpointSeq);
+    const trimmed = trimmable(this.#full, checkpointSeq);
+    const dropped = trimmed.filter((full) => !this.#kept.includes(full));
     if (dropped.length === 0) return;
     this.#stopIfUnknown(() => {
-      for (const { segment, bytes } of dropped) {
-        if (!this.#sparePresent && bytes === this.#segmentBytes) {
-          recycleSegment(this.#access, segment);
-          this.#sparePresent = spareBytes(this.#access) === this.#segmentBytes;
-        } else {
-          dropSegment(this.#access, segment);
+      for (const full of dropped) {
+        const reusable = full.bytes === this.#segmentBytes;
+        if (reusable && !this.#sparePresent) this.#recycle(full);
+        else if (reusable && this.#kept.length < this.#keptMax) this.#kept = [...this.#kept, full];
+        else {
+          dropSegment(this.#access, full.segment);
+          this.#forget(full);
         }
-        this.#full = this.#full.filter((full) => full.segment !== segment);
       }
       syncNames(this.#access);
     });
+  }
+
+  #recycle(full: FullSegment): void {
+    recycleSegment(this.#access, full.segment);
+    this.#sparePresent = spareBytes(this.#access) === this.#segmentBytes;
+    this.#forget(full);
+  }
+
+  #forget(gone: FullSegment): void {
+    this.#full = this.#full.filter((full) => full !== gone);
+    this.#kept = this.#kept.filter((full) => full !== gone);
   }
 }
