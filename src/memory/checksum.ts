@@ -39,7 +39,7 @@ export class Checksummer {
     }
     this.#scratch.set(bytes);
     const padded = Math.ceil(bytes.length / WORD_BYTES) * WORD_BYTES;
-    this.#scratch.fill(0, bytes.length, padded);
+    if (padded > bytes.length) this.#scratch.fill(0, bytes.length, padded);
     return this.ofScratch(padded, seed);
   }
 

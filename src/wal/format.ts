@@ -108,7 +108,7 @@ export function segmentBytesFor(recordBytesMax: number): number {
   return LOG_BLOCK_BYTES + groupBytes(recordBytesMax);
 }
 
-function viewOf(bytes: Uint8Array): DataView {
+export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
@@ -306,41 +306,50 @@ export function encodeRecord(
 /** Bytes of the record whose length word stands at `at`, or 0 if that cannot be a length. */
 export function recordLengthAt(bytes: Uint8Array, at: number): number {
   if (at + 4 > bytes.length) return 0;
-  const [a = 0, b = 0, c = 0, d = 0] = bytes.subarray(at, at + 4);
-  const length = a + b * 0x100 + c * 0x1_0000 + d * 0x100_0000;
+  const byte = (n: number): number => bytes[at + n] as number;
+  const length = byte(0) + byte(1) * 0x100 + byte(2) * 0x1_0000 + byte(3) * 0x100_0000;
   return length >= RECORD_HEADER_BYTES && length % RECORD_ALIGNMENT === 0 ? length : 0;
 }
 
-function getIds(view: DataView, from: number, count: number): number[] {
+const NO_IDS: readonly number[] = [];
+
+function getIds(view: DataView, from: number, count: number): readonly number[] {
+  if (count === 0) return NO_IDS;
   return Array.from({ length: count }, (_, index) => countAt(view, from + index * ID_BYTES));
 }
 
-/** The record at byte `at` of the file, or undefined if there is no whole and valid one. */
+/**
+ * The record at byte `at` of the file, or undefined if there is no whole and valid one.
+ *
+ * @param view  Of the file: made once, since an opening may read millions of records.
+ */
 export function decodeRecord(
   sums: LogSums,
   recordSeed: number,
   file: Uint8Array,
+  view: DataView,
   place: { readonly at: number; readonly end: number; readonly position: number },
 ): LogRecord | undefined {
   const { at, end, position } = place;
   const length = recordLengthAt(file, at);
   if (length === 0 || at + length > end) return undefined;
-  const bytes = file.subarray(at, at + length);
-  const view = viewOf(bytes);
-  const sum = sums.of(bytes.subarray(RECORD_SUMMED), xor(recordSeed, position));
-  if (sum !== view.getBigUint64(8, true) || view.getUint32(4, true) !== 0) return undefined;
-  const payloadBytes = view.getUint32(28, true);
-  const created = view.getUint32(32, true);
-  const deleted = view.getUint32(36, true);
+  const sum = sums.of(file.subarray(at + RECORD_SUMMED, at + length), xor(recordSeed, position));
+  if (sum !== view.getBigUint64(at + 8, true) || view.getUint32(at + 4, true) !== 0) {
+    return undefined;
+  }
+  const payloadBytes = view.getUint32(at + 28, true);
+  const created = view.getUint32(at + 32, true);
+  const deleted = view.getUint32(at + 36, true);
   if (recordBytesOf(created, deleted, payloadBytes) !== length) return undefined;
-  const payloadAt = RECORD_HEADER_BYTES + (created + deleted) * ID_BYTES;
+  const idsAt = at + RECORD_HEADER_BYTES;
+  const payloadAt = idsAt + (created + deleted) * ID_BYTES;
   return {
     position,
     seq: position + length,
-    kind: view.getUint32(24, true),
-    owner: countAt(view, 16),
-    created: getIds(view, RECORD_HEADER_BYTES, created),
-    deleted: getIds(view, RECORD_HEADER_BYTES + created * ID_BYTES, deleted),
-    payload: bytes.subarray(payloadAt, payloadAt + payloadBytes),
+    kind: view.getUint32(at + 24, true),
+    owner: countAt(view, at + 16),
+    created: getIds(view, idsAt, created),
+    deleted: getIds(view, idsAt + created * ID_BYTES, deleted),
+    payload: file.subarray(payloadAt, payloadAt + payloadBytes),
   };
 }

@@ -24,6 +24,7 @@ import {
   type LogRecord,
   type LogSums,
   paddedBytes,
+  viewOf,
 } from './format.ts';
 import { type ChainLink, LogChain } from './segment-chain.ts';
 import { segmentPath } from './segment-files.ts';
@@ -72,6 +73,7 @@ interface Walk {
   readonly link: ChainLink;
   readonly path: string;
   readonly bytes: Uint8Array;
+  readonly view: DataView;
   /** What the next segment says about this one's end; undefined in the last. */
   readonly limit: LogPlace | undefined;
   /** Ends of groups, for what is to be synced again. */
@@ -164,7 +166,8 @@ export class LogReader {
     const bytes = readOwn(access.fs, path);
     this.#position = Math.max(this.#position, link.header.firstPosition);
     const offset = LOG_BLOCK_BYTES;
-    return { link, path, bytes, limit, groups: [], offset, recordsEnd: offset };
+    const view = viewOf(bytes);
+    return { link, path, bytes, view, limit, groups: [], offset, recordsEnd: offset };
   }
 
   #endOf(chain: LogChain, last: Walk | undefined): LogEnd {
@@ -237,7 +240,7 @@ export class LogReader {
     const seed = sums.seed(storeId, walk.link.header.epoch);
     while (walk.offset < end && walk.limit?.seq !== this.#position) {
       const place = { at: walk.offset, end, position: this.#position };
-      const record = decodeRecord(sums, seed, walk.bytes, place);
+      const record = decodeRecord(sums, seed, walk.bytes, walk.view, place);
       if (record === undefined) return;
       if (record.position < checkpointSeq && record.seq > checkpointSeq) {
         this.#report(
