@@ -51,7 +51,7 @@ function tryCommit(op: Op, record: Uint8Array): number {
     op.seal(PAYLOAD_BYTES);
     return op.commit(record);
   } catch (error) {
-    if (!op.restarted) throw error;
+    if (op.restart === undefined) throw error;
     return 0;
   }
 }
