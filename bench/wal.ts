@@ -24,7 +24,13 @@ import {
   repeatFor,
   serveCrew,
 } from './support/crew.ts';
-import { logTail, PAYLOAD_BYTES, RECORD_BYTES, withDirectory } from './support/logged.ts';
+import {
+  logDiskBytes,
+  logTail,
+  PAYLOAD_BYTES,
+  RECORD_BYTES,
+  withDirectory,
+} from './support/logged.ts';
 import { ROUNDS } from './support/measure.ts';
 import { assertSum, median, quantity } from './support/numbers.ts';
 import { Report, suiteOptions } from './support/report.ts';
@@ -165,6 +171,7 @@ async function main(): Promise<void> {
     );
     const rounds = new CalmRounds();
     let rooms = 0;
+    let diskMax = 0;
     const append = changes({ pool, thread: 0, threads: 1, seed: options.seed });
     for (const crew of crews) await crew.run(Math.min(WARMUP_MS, ms));
     const measureOwn = (): number => {
@@ -177,6 +184,7 @@ async function main(): Promise<void> {
         const crew = crews[index] as Crew;
         await pool.durable(undefined, 'written');
         await rounds.take(name, async () => (await crew.run(ms)).opsPerSec);
+        diskMax = Math.max(diskMax, logDiskBytes(pool));
       }
       await rounds.take('append-1-room', measureOwn);
     });
@@ -193,6 +201,7 @@ async function main(): Promise<void> {
       report.rate(name, names.length, quantity(rounds.of(name)), base);
     }
     report.time('append-1-room', quantity(rounds.of('append-1-room')));
+    report.value('log-disk-max', 'MiB', [diskMax / 2 ** 20]);
     report.value('calm-rounds', '%', [rounds.calmPercent]);
   });
   report.finish();
