@@ -363,10 +363,10 @@ function slow({ memory, cues }: Actor): void {
   const me = slotOf(memory);
   checkEqual(control.creditTake(64, me), OK, 'credit');
   checkEqual(control.gateEnter(me), OK, 'the gate');
-  const position = control.recordBegin(0, KIND_CHANGE, 0, 0, 0);
+  control.recordBegin(0, KIND_CHANGE, 0, 0, 0, me);
   cues.set(FIRST, 1);
   cues.await(GO_ON, 1, 'the end of a slow commit');
-  control.recordPublish(position, me);
+  control.recordPublish(me);
   control.gateLeave(me);
 }
 

@@ -26,11 +26,7 @@ export const CAPTURED_LOOKS_CLEAN: readonly Patch[] = [
 
 /** Race 9: what was captured may be changed before it is copied. */
 export const CHANGES_BEFORE_COPY: readonly Patch[] = [
-  patch(
-    OP,
-    'if (this.#host.preserve(blob.frame.index)) continue;',
-    'if (blob.frame.index >= 0) continue;',
-  ),
+  patch(OP, 'if (this.host.preserve(frame.index)) continue;', 'if (frame.index >= 0) continue;'),
 ];
 
 /** Race 9: the capture does not wait for those who are in the middle of a change. */
@@ -115,9 +111,9 @@ export const WAITS_INSIDE_GATE: readonly Patch[] = [
     'if (this.#want !== undefined) this.#awaitWanted(record !== undefined);',
     `if (this.#want?.kind === 'ids') this.#awaitWanted(record !== undefined);
     if (this.#want !== undefined) {
-      this.#control.gateEnter(this.thread.me);
+      this.control.gateEnter(this.me);
       this.#awaitWanted(record !== undefined);
-      this.#control.gateLeave(this.thread.me);
+      this.control.gateLeave(this.me);
     }`,
   ),
 ];
@@ -125,10 +121,10 @@ export const WAITS_INSIDE_GATE: readonly Patch[] = [
 export const WAITS_FOR_BACKLOG_INSIDE_GATE: readonly Patch[] = [
   patch(
     TRANSACTIONS,
-    '    this.#rounds.waitSync(() => this.#control.opBegin(this.thread.me) === OK);',
-    `    this.#control.gateEnter(this.thread.me);
-    this.#rounds.waitSync(() => this.#control.opBegin(this.thread.me) === OK);
-    this.#control.gateLeave(this.thread.me);`,
+    '    this.#rounds.waitSync(() => this.control.opBegin(this.me) === OK);',
+    `    this.control.gateEnter(this.me);
+    this.#rounds.waitSync(() => this.control.opBegin(this.me) === OK);
+    this.control.gateLeave(this.me);`,
   ),
 ];
 
@@ -136,9 +132,9 @@ export const WAITS_FOR_BACKLOG_INSIDE_GATE: readonly Patch[] = [
 export const WAITS_FOR_STAGING_INSIDE_GATE: readonly Patch[] = [
   patch(
     OP,
-    'if (this.#host.preserve(blob.frame.index)) continue;\n',
-    'while (!this.#host.preserve(blob.frame.index)) this.#control.park(0, 0, 5);\n' +
-      '      if (blob.frame.index >= 0) continue;\n',
+    'if (this.host.preserve(frame.index)) continue;\n',
+    'while (!this.host.preserve(frame.index)) control.park(0, 0, 5);\n' +
+      '      if (frame.index >= 0) continue;\n',
   ),
 ];
 
@@ -146,28 +142,24 @@ export const WAITS_FOR_STAGING_INSIDE_GATE: readonly Patch[] = [
 export const RELEASE_BEFORE_APPEND: readonly Patch[] = [
   patch(
     OP,
-    'const mark = this.#append(record, deleted);',
-    `for (const { mode, frame } of this.#blobs) {
-      if (mode === 'write') this.#control.releaseExclusive(frame.index, this.#me);
+    'const mark = this.append(record, deleted);',
+    `for (const { mode, frame } of this.blobs) {
+      if (mode === 'write') this.host.control.releaseExclusive(frame.index, this.host.me);
     }
-    const mark = this.#append(record, deleted);`,
+    const mark = this.append(record, deleted);`,
   ),
   patch(
     OP,
-    'if (this.#control.commitFrame(frame.index, this.#me, seq) !== 0) {',
-    `const wasClean = this.#control.markDirty(frame.index, seq);
-        this.#control.unpin(frame.index, this.#me);
+    'if (this.host.control.commitFrame(frame.index, this.host.me, seq) !== 0) {',
+    `const wasClean = this.host.control.markDirty(frame.index, seq);
+        this.host.control.unpin(frame.index, this.host.me);
         if (wasClean !== 0) {`,
   ),
 ];
 
 /** A second op of one thread begins inside the first. */
 export const NESTED_OPS: readonly Patch[] = [
-  patch(
-    TRANSACTIONS,
-    '    this.assertNone();\n    this.thread.assertRunning();\n    if (this.#readOnly',
-    '    this.thread.assertRunning();\n    if (this.#readOnly',
-  ),
+  patch(TRANSACTIONS, '    this.assertNone();\n    const result', '    const result'),
 ];
 
 /** An op begins although its thread holds a latch, and waits for itself. */
@@ -180,7 +172,6 @@ export const BEGINS_UNDER_LATCH: readonly Patch[] = [
 
 /** Race 22: what was reserved counts, whether it is published or not. */
 export const ACKNOWLEDGES_BY_TAIL: readonly Patch[] = [
-  patch(JOURNAL, '  H_LOG_CONSUMED,\n', '  H_LOG_CONSUMED,\n  H_LOG_TAIL,\n'),
   patch(
     JOURNAL,
     'const to = this.#control.ringPublished(from, GROUP_BYTES_MAX);',
