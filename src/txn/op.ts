@@ -431,6 +431,7 @@ export class Op implements OpLife, Disposable {
   /** A replay that makes or deletes other blobs than its record would leave another store. */
   private assertSameIds(record: LogRecord, dropped: readonly BlobId[]): void {
     const { created, deleted, seq, owner } = record;
+    if (created.length + deleted.length + this.created.length + dropped.length === 0) return;
     const all = new Set(dropped);
     const same = deleted.length === all.size && deleted.every((id) => all.has(id));
     if (same && this.created.length === created.length) return;

@@ -186,8 +186,8 @@ const VARIANTS: readonly Variant[] = [
     patches: [
       {
         file: 'src/txn/op.ts',
-        find: 'if (this.#host.preserve(blob.frame.index)) continue;',
-        replace: "if (blob.mode === 'write' || this.#host.preserve(blob.frame.index)) continue;",
+        find: 'if (this.host.preserve(frame.index)) continue;',
+        replace: "if (mode === 'write' || this.host.preserve(frame.index)) continue;",
       },
     ],
   },

@@ -338,9 +338,9 @@ describe('the crash test finds a log that', () => {
       [
         {
           file: WRITER,
-          find: '    writeFully(fs, { ...place, position: this.#offset }, block);',
+          find: '    this.#output.write(this.#offset, putHeader, views, recordBytes);',
           replace:
-            '    const begin = this.#offset;\n    this.#offset += staged;\n    writeFully(fs, { ...place, position: begin }, block);\n    this.#offset = begin;',
+            '    const begin = this.#offset;\n    this.#offset += groupBytes(recordBytes);\n    this.#output.write(begin, putHeader, views, recordBytes);\n    this.#offset = begin;',
         },
       ],
     ],

@@ -94,8 +94,8 @@ export const BROKEN: readonly Broken[] = [
     patches: [
       {
         file: OP,
-        find: 'if (this.#control.capturedBy(blob.frame.index) === 0) continue;',
-        replace: 'if (this.#control.capturedBy(blob.frame.index) >= 0) continue;',
+        find: 'if (control.capturedBy(frame.index) === 0) continue;',
+        replace: 'if (control.capturedBy(frame.index) >= 0) continue;',
       },
     ],
   },
@@ -155,7 +155,7 @@ export const BROKEN: readonly Broken[] = [
     patches: [
       {
         file: OP,
-        find: '    if (this.#replayed !== undefined) return this.#replayed.seq;\n',
+        find: '    if (this.replayed !== undefined) return this.replayed.seq;\n',
         replace: '',
       },
     ],
@@ -244,9 +244,9 @@ export const BROKEN: readonly Broken[] = [
     patches: [
       {
         file: WRITER,
-        find: '    writeFully(fs, { ...place, position: this.#offset }, block);',
+        find: '    this.#output.write(this.#offset, putHeader, views, recordBytes);',
         replace:
-          '    const begin = this.#offset;\n    this.#offset += staged;\n    writeFully(fs, { ...place, position: begin }, block);\n    this.#offset = begin;',
+          '    const begin = this.#offset;\n    this.#offset += groupBytes(recordBytes);\n    this.#output.write(begin, putHeader, views, recordBytes);\n    this.#offset = begin;',
       },
     ],
   },

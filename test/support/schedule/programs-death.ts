@@ -137,8 +137,8 @@ function death(name: string, victim: Body, other: Body, frames = 1): Program {
 const commit: Body = (t) => {
   enterGate(t);
   t.writeHalves(FRAME, 7);
-  const position = t.control.recordBegin(0, 1, 0, 0, 0);
-  t.control.recordPublish(position, t.me);
+  t.control.recordBegin(0, 1, 0, 0, 0, t.me);
+  t.control.recordPublish(t.me);
   t.control.gateLeave(t.me);
 };
 

@@ -122,9 +122,9 @@ const producer =
     const bytes = R_HEADER_BYTES + payloadBytes;
     for (let n = 1; n <= RECORDS; n++) {
       waitForCredit(t, bytes + CREDIT_SPARE);
-      const position = t.control.recordBegin(t.me + 1, 1, 0, 0, payloadBytes);
-      t.gate.write(payloadAt(position), (t.me + 1) * OWNERS + n);
-      t.control.recordPublish(position, t.me);
+      const payload = t.control.recordBegin(t.me + 1, 1, 0, 0, payloadBytes, t.me);
+      t.gate.write(payloadAt(payload + RING_BYTES - R_HEADER_BYTES), (t.me + 1) * OWNERS + n);
+      t.control.recordPublish(t.me);
     }
   };
 

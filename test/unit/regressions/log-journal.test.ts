@@ -27,7 +27,8 @@ it('W2D who waits for a sync does not wait for those who commit without a pause'
   commit = () => {
     if (++writes > 50) return;
     expect(control.creditTake(40, other)).toBe(0);
-    control.recordPublish(control.recordBegin(0, 1, 0, 0, 0), other);
+    control.recordBegin(0, 1, 0, 0, 0, other);
+    control.recordPublish(other);
   };
   pool.durableSync(undefined, 'synced');
   expect(writes).toBeLessThan(3);

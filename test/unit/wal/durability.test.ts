@@ -126,7 +126,8 @@ describe('W2D the watermarks', () => {
     log.durability.durableSync();
     const other = otherThread(memory);
     // Another thread has reserved its place, and was scheduled away before it published.
-    const position = memory.control.recordBegin(0, KIND, 0, 0, 0);
+    const position = memory.loadU64(H_LOG_TAIL);
+    memory.control.recordBegin(0, KIND, 0, 0, 0, other);
     const { seq } = change(log.transactions, { root: [1, 1] });
     let acknowledged = false;
     const promise = log.durability.durable(seq, 'written').then(() => {
@@ -136,7 +137,7 @@ describe('W2D the watermarks', () => {
     for (let step = 0; step < 3; step++) services.journal();
     await Promise.resolve();
     expect([acknowledged, watermarks(memory).written]).toEqual([false, position]);
-    memory.control.recordPublish(position, other);
+    memory.control.recordPublish(other);
     await promise;
     expect(watermarks(memory).written).toBe(seq);
   });
