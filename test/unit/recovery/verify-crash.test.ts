@@ -71,7 +71,9 @@ describe('a power loss at any file call', () => {
   it('is found if fdatasync was left out', async () => {
     const calls = await callsOfWork();
     const naive = (disk: SimFileSystem) => patched(disk, { syncData: () => undefined });
-    const { findings } = await check(calls, naive);
+    const findings: string[] = [];
+    // How much of one power loss is damage is a matter of luck: several of them leave no doubt.
+    for (let n = calls - 4; n <= calls; n++) findings.push(...(await check(n, naive)).findings);
     expect(findings.length).toBeGreaterThan(10);
   });
 });
