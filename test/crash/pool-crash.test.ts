@@ -42,12 +42,12 @@ describe('a pool with a log', () => {
     'R1 holds it also when recovery itself dies at any file call',
     async () => {
       const crashes = new Crashes(PRODUCT, Random.fork(testSeed(), 1000).uint32());
-      const every = LONG ? 7 : 210;
+      const every = LONG ? 7 : 330;
       await crashes.ofWorkload({
         losses: (call) => (call % 3 === 1 ? [any] : []),
         kill: (call) => call % 3 === 1,
         again: () => false,
-        deeper: (call) => call % every === every - 1,
+        deeper: (call) => call % every === 100 % every,
       });
       expect(crashes.violations).toEqual([]);
       expect(crashes.deep).toBeGreaterThan(1);

@@ -52,6 +52,14 @@ describe('a pool with a log on a disk that fails', () => {
     TIMEOUT_MS,
   );
 
+  it.each(['truncate', 'syncData', 'unlink', 'stat'] as const)(
+    'loses nothing when what would put a failed write right fails, too: %s',
+    async (also) => {
+      expect(await allViolations({ kind: 'write', mode: 'late', also })).toEqual([]);
+    },
+    TIMEOUT_MS,
+  );
+
   it.each([
     { title: 'takes no write', kind: 'write' as const },
     { title: 'lets no file grow', kind: undefined },

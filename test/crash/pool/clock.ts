@@ -37,10 +37,12 @@ export function noteProgress(): void {
 
 /** Runs what another thread would do: it must not wait for what this thread is in the middle of. */
 export function impatiently(action: () => void): void {
+  const before = looks;
   patience = PATIENCE;
   try {
     action();
   } finally {
+    looks = before;
     patience = Number.POSITIVE_INFINITY;
   }
 }

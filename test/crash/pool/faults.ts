@@ -47,6 +47,8 @@ export interface Fault {
    * is replaced; `full`: until there is space again.
    */
   readonly mode: 'once' | 'late' | 'ever' | 'full';
+  /** Calls that fail, too, once one has failed: those with which a failure is put right. */
+  readonly also?: FileOperation;
 }
 
 /** The disk with a fault. */
@@ -92,7 +94,8 @@ class FaultyDisk {
     }
     if (!this.#fails(operation, args)) return call();
     this.hit = true;
-    if (this.#fault.mode === 'late') this.#halfway(operation, args, call);
+    if (this.#fault.mode === 'late' && operation !== this.#fault.also)
+      this.#halfway(operation, args, call);
     if (operation === 'syncData' || operation === 'syncAll') this.#disk.failSync(fd);
     if (operation === 'syncData') this.#failedSyncs.add(fd);
     throw systemError(this.#fault.mode === 'full' ? 'ENOSPC' : 'EIO');
@@ -111,7 +114,8 @@ class FaultyDisk {
   }
 
   #fails(operation: FileOperation, args: readonly unknown[]): boolean {
-    const { kind, n, mode } = this.#fault;
+    const { kind, n, mode, also } = this.#fault;
+    if (operation === also && this.hit && !this.healed) return true;
     const counts = kind === undefined ? this.#needsSpace(operation, args) : operation === kind;
     if (!counts || this.healed) return false;
     this.count++;

@@ -61,7 +61,7 @@ export async function recover(
 export interface ImageOptions {
   /** Steps after the opening. */
   readonly steps: number;
-  /** Whether to open it once more. */
+  /** Whether to open it once more, after a close, a kill or a power loss. */
   readonly again: boolean;
 }
 
@@ -83,16 +83,27 @@ export async function violationsOf(
     }
     await session.run(steps);
     if (steps > 0) session.assertState();
-    await session.close();
     const { history } = session;
+    const second = secondImage(disk, history, random);
+    await session.close();
     const after = [...history.violations, ...(await damage(product, disk))];
     if (disk.openCount > 0) after.push(`${disk.openCount} descriptors are open`);
     if (after.length > 0 || !again) return after;
-    const safe = { history, mark: history.mark(), least: history.synced };
-    return await violationsOf(product, disk, safe, random, { steps: 0, again: false });
+    const closed = { disk, least: history.synced };
+    const { disk: next, least } = second ?? closed;
+    const safe = { history, mark: history.mark(), least };
+    return await violationsOf(product, next, safe, random, { steps: 0, again: false });
   } catch (error) {
     return [`${(error as Error).stack}`];
   }
+}
+
+/** The disk if the process or the power ends now, before the close; or undefined for a close. */
+function secondImage(disk: SimFileSystem, { written, synced }: History, random: Random) {
+  const way = random.int(4);
+  if (way === 0) return undefined;
+  if (way === 1) return { disk: disk.afterCrash((end) => random.int(end)), least: synced };
+  return { disk: disk.afterKill(), least: written };
 }
 
 function nearest(

@@ -18,6 +18,7 @@ import type { Random } from '../../support/seed.ts';
 import { patched } from '../../unit/fs/faulty-file-system.ts';
 import { simOptions } from '../../unit/store/workload.ts';
 import { impatiently, noteProgress, WaitedEnough } from './clock.ts';
+import { countPool } from './garbage.ts';
 import { comparable, digestOf, type History, type State } from './history.ts';
 import { planOf, type Wish, wishFrom } from './intents.ts';
 import {
@@ -50,8 +51,13 @@ export type Pool = productIndex.BufferPool;
 let processes = 0;
 
 /** Opens the pool with small limits, so that everything that can be full gets full. */
-export function openPool(product: Product, fs: FileSystem, replayed: LogRecord[]): Promise<Pool> {
+export async function openPool(
+  product: Product,
+  fs: FileSystem,
+  replayed: LogRecord[],
+): Promise<Pool> {
   const run = processes++;
+  await countPool();
   const owner: replay.Owner = {
     replay(record, op): void {
       const { payload, created, deleted } = record;
@@ -191,7 +197,7 @@ export class Session {
     const random = this.#random;
     if (random.chance(0.3)) this.#reload();
     this.#change(wishFrom(random), { small: true });
-    if (!random.chance(0.3)) return;
+    if (!random.chance(0.5)) return;
     this.pool.durableSync(undefined, 'synced');
     this.history.acknowledge('synced');
   }

@@ -306,7 +306,7 @@ describe('a failed sync', () => {
     expect(errorOf(() => pool.durableSync(undefined, 'synced')).code).toBe('POISONED');
     expect(errorOf(() => set(pool, id, 3)).error.message).toContain('fdatasync');
     expect(look(pool).loadU64(H_LOG_DURABLE)).toBe(durable);
-    await pool.close();
+    expect((await rejectionOf(pool.close())).code).toBe('POISONED');
     expect(fs.calls.filter(isLogSync).length).toBe(syncs);
     const { pool: again } = await openLogged({ disk });
     expect(contentOf(again).map(([, value]) => [1, 2].includes(value))).toEqual([true]);
