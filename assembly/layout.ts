@@ -152,6 +152,8 @@ export const H_TRIM_SEQ: u32 = 1424;
 export const H_LOG_WAKE: u32 = 1472;
 /** Error code + 1 while the log cannot be written (a full disk); 0 when it can. */
 export const H_LOG_FAILING: u32 = 1480;
+/** Not 0 while the log's files have room for what lies in the ring and no more: no credit then. */
+export const H_LOG_TIGHT: u32 = 1484;
 
 /** Not 0 while the gate is closed or closing. */
 export const H_GATE: u32 = 1536;

@@ -23,6 +23,7 @@ import {
   H_LOG_CONSUMED,
   H_LOG_TAIL,
   H_LOG_TAKEN,
+  H_LOG_TIGHT,
   H_RECORD_SEED,
   H_RING,
   H_RING_MASK,
@@ -56,8 +57,9 @@ function ringEnd(): usize {
 
 // --- credit --------------------------------------------------------------------------------------
 
-/** Takes credit for a record of at most `bytes` bytes: OK, or BUSY; never waits. */
+/** Takes credit for a record of at most `bytes` bytes: OK, or BUSY (no room, no disk); never waits. */
 export function creditTake(bytes: u32, me: u32): i32 {
+  if (atomic.load<u32>(H_LOG_TIGHT) != 0) return BUSY;
   const size = <u64>ringSize();
   let taken = atomic.load<u64>(H_LOG_TAKEN);
   for (;;) {

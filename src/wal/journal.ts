@@ -12,12 +12,14 @@
 import type { WeirpoolError } from '../errors.ts';
 import {
   type ControlExports,
+  H_CREDIT_WAKE,
   H_LOG_CONSUMED,
   H_LOG_DISK_BYTES,
   H_LOG_DURABLE,
   H_LOG_ERROR,
   H_LOG_FAILING,
   H_LOG_TAIL,
+  H_LOG_TIGHT,
   H_LOG_TRIGGER,
   H_LOG_WAKE,
   H_LOG_WRITTEN,
@@ -38,6 +40,8 @@ import type { LogWriter } from './segment-writer.ts';
 const GROUP_BYTES_MAX = 1024 * 1024;
 /** Share of the ring at which nobody needs to wait for it to be written. */
 const PRESSING_SHARE = 0.25;
+/** Room in the files for what may lie in the ring: records, headers and padding of their groups. */
+const ROOM_PER_RING_BYTE = 2;
 /** Pause after a write that failed, in ms. */
 const RETRY_MS = 20;
 /** Pause after a trim or a spare that failed: a spare takes a whole segment of a full disk. */
@@ -54,6 +58,10 @@ export class Journal {
   #retryAt = 0;
   #tidyAt = 0;
   #trimmedTo = 0;
+  /** What was tried to be trimmed last. */
+  #triedTo = 0;
+  /** The last attempt to make a spare segment failed: the next one may, too. */
+  #spareFailed = false;
 
   /** @param intervalMs  Everything is written and synced at least so often; 0: only on request. */
   constructor(thread: PoolThread, ring: LogRing, writer: LogWriter, intervalMs: number) {
@@ -142,6 +150,7 @@ export class Journal {
     memory.storeU64(H_LOG_DURABLE, durableSeq);
     memory.bump(H_LOG_WAKE);
     if (this.#control.backlog() >= this.#trigger()) askForRound(memory);
+    if (this.#spareFailed) this.#publishTight();
   }
 
   #trigger(): number {
@@ -167,17 +176,39 @@ export class Journal {
 
   /** Trims, and makes a spare. Records are written on when that fails. */
   #tidy(now: number): boolean {
-    if (now < this.#tidyAt) return false;
+    const upTo = this.#memory.loadU64(H_TRIM_SEQ);
+    // After a failure there is a pause, but a new round may have made room.
+    if (now < this.#tidyAt && upTo <= this.#triedTo) return false;
+    this.#triedTo = upTo;
     try {
       const trimmed = this.#trim();
       const made = this.#makeSpare();
       if (trimmed || made) this.#publishDisk();
+      if (made) this.#spareFailed = false;
+      this.#publishTight();
       return trimmed || made;
     } catch (error) {
       if (this.#writer.stopped) throw error;
       this.#tidyAt = now + TIDY_RETRY_MS;
+      this.#spareFailed = true;
+      this.#publishTight();
       return false;
     }
+  }
+
+  /**
+   * On a full disk no more is taken into the ring than the log's files have room for: the round that
+   * would free some needs the log on the disk first.
+   */
+  #publishTight(): void {
+    const memory = this.#memory;
+    const { freeBytes, sparePresent } = this.#writer.stats;
+    const lacksRoom = !sparePresent && freeBytes < memory.shared.ringBytes * ROOM_PER_RING_BYTE;
+    const tight = this.#spareFailed && lacksRoom;
+    if (tight) askForRound(memory);
+    if (tight === (memory.load(H_LOG_TIGHT) !== 0)) return;
+    memory.store(H_LOG_TIGHT, tight ? 1 : 0);
+    memory.bump(H_CREDIT_WAKE);
   }
 
   #trim(): boolean {

@@ -108,6 +108,7 @@ export class LogRing {
       if (isLast) throw this.#stalled();
       const services = this.#services();
       services.journal();
+      services.settle();
       if (!services.inline) this.#control.park(H_CREDIT_WAKE, seen, PARK_MS);
       this.#thread.lookAround();
     }

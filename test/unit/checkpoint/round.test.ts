@@ -6,10 +6,12 @@ import { describe, expect, it } from 'vitest';
 import {
   H_CHECKPOINT_SEQ,
   H_CREATED,
+  H_LOG_DISK_BYTES,
   H_LOG_DURABLE,
   H_LOG_TAIL,
   H_ROUND,
   H_ROUND_PHASE,
+  H_ROUNDS_SUCCEEDED,
   H_SLOTS_USED,
   H_TRIM_SEQ,
   NONE,
@@ -22,9 +24,11 @@ import {
   change,
   create,
   finishRound,
+  LOGGED,
   type OpenedParts,
   openParts,
   powerLost,
+  RING_BYTES,
   remove,
   set,
   storedIn,
@@ -447,6 +451,28 @@ describe('a round that fails', () => {
       [ids[0], 3],
     ]);
     expect(core.store.lookup(child)).toBeUndefined();
+  });
+
+  it('the full disk does not stop the round that would free space', async () => {
+    const segmentBytes = 4 * RING_BYTES;
+    const options = { log: { ...LOGGED.log, segmentBytes, bytesMax: 2 ** 24 } };
+    const { core, log, fs } = await openParts({ options });
+    const [id = 0] = change(log.transactions, { create: [1] }).ids;
+    // Segments that are there can be used again, and no new one can be made.
+    fs.plan = ({ operation, path }) =>
+      operation === 'open' && path?.endsWith('.tmp') === true ? 'ENOSPC' : undefined;
+    const record = new Uint8Array(RING_BYTES / 4);
+    for (let n = 0; n < 200; n++) {
+      log.transactions.change((op) => {
+        const blob = op.write(id);
+        op.seal(record.length);
+        blob.bytes.fill(n);
+        return op.commit(record);
+      });
+    }
+    expect(core.memory.loadU64(H_ROUNDS_SUCCEEDED)).toBeGreaterThan(2);
+    expect(core.memory.loadU64(H_LOG_DISK_BYTES)).toBeLessThanOrEqual(4 * segmentBytes);
+    log.durability.durableSync(undefined, 'synced');
   });
 
   it('I6 a full disk uses up no slots, however often a round fails', async () => {
