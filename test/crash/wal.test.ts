@@ -318,7 +318,7 @@ describe('the crash test finds a log that', () => {
       this.#offset = Math.ceil(end.place.offset / LOG_BLOCK_BYTES) * LOG_BLOCK_BYTES;
       this.#recordsEnd = end.place.offset;
       const path = segmentPath(this.#access.directory, this.#segment);
-      this.#fd = openOwn(this.#access.fs, path, OPEN_WRITE);
+      this.#output.use(openOwn(this.#access.fs, path, OPEN_WRITE), path);
     }`,
         },
       ],
