@@ -6,6 +6,35 @@
  */
 import { sumOf } from './checksum';
 
+export {
+  childAt,
+  childBelow,
+  childOf,
+  childSlot,
+  countOf,
+  find,
+  keyAt,
+  leafGet,
+  padKey,
+  valueAt,
+} from './node';
+export {
+  nodeCollect,
+  nodeCompact,
+  nodeCovers,
+  nodeInit,
+  nodeKeyMax,
+  nodeMerge,
+  nodeMiddle,
+  nodePut,
+  nodeRemove,
+  nodeRemoveRange,
+  nodeRoom,
+  nodeSeparator,
+  nodeSeparatorOf,
+  nodeSplit,
+} from './node-change';
+
 export function copy(to: usize, from: usize, bytes: usize): void {
   memory.copy(to, from, bytes);
 }

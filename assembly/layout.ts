@@ -21,7 +21,7 @@
  */
 
 /** Raised with every change of an offset, a bit or the meaning of a code. */
-export const ABI_VERSION: u32 = 3;
+export const ABI_VERSION: u32 = 4;
 export const MAGIC: u32 = 0x57_45_49_52; // "WEIR"
 
 export const FRAMES_MAX: u32 = 65536;
@@ -458,6 +458,51 @@ export const R_PAYLOAD: u32 = 28;
 export const R_CREATED: u32 = 32;
 export const R_DELETED: u32 = 36;
 export const R_HEADER_BYTES: u32 = 40;
+
+// --- nodes of a tree, see node.ts ----------------------------------------------------------------
+
+export const NODE_MAGIC: u32 = 0x4e_57_54_31; // "1TWN"
+export const N_MAGIC: u32 = 0;
+/** u8: 0 for a leaf, the height above the leaves for an inner node. */
+export const N_LEVEL: u32 = 4;
+/** u16: insertions in a row that each came right behind the one before. */
+export const N_RUN: u32 = 6;
+/** u32: entries; offset of the lowest entry; bytes of entries that nobody points to. */
+export const N_COUNT: u32 = 8;
+export const N_HEAP: u32 = 12;
+export const N_GARBAGE: u32 = 16;
+/** Bounds of the keys that belong here: u32 offset (0: none), u16 length. */
+export const N_LOW: u32 = 20;
+export const N_HIGH: u32 = 24;
+export const N_LOW_BYTES: u32 = 28;
+export const N_HIGH_BYTES: u32 = 30;
+/** u32: where the last insertion went. */
+export const N_LAST: u32 = 32;
+/** u16: positions that heads are made of, then the positions. */
+export const N_POSITION_COUNT: u32 = 36;
+export const N_POSITIONS: u32 = 40;
+export const POSITIONS_MAX: u32 = 8;
+/** u64: root of the tree that the node belongs to. */
+export const N_TREE: u32 = 56;
+export const N_TEMPLATE: u32 = 64;
+/** 0xff where all keys have the template's byte. */
+export const N_MASK: u32 = 192;
+export const TEMPLATE_BYTES: u32 = 128;
+/** Slot: u64 head, u32 offset of the entry. */
+export const N_SLOTS: u32 = 320;
+export const N_SLOT_BYTES: u32 = 12;
+/** Entry: u16 key length, u32 value word, key, value. */
+export const E_KEY_BYTES: u32 = 0;
+export const E_VALUE: u32 = 2;
+export const E_KEY: u32 = 6;
+/** The value lies in blobs of its own; what stands here says which. */
+export const VALUE_OVERFLOW_MASK: u32 = 0x8000_0000;
+export const VALUE_LENGTH_MASK: u32 = 0x7fff_ffff;
+
+/** The bytes are no node: crafted, or torn under an optimistic reader. */
+export const NODE_CORRUPT: i32 = -2;
+/** No room in one piece; rebuilding the node may make some. */
+export const NODE_FULL: i32 = -1;
 
 /** Spins before a thread parks: about 2 µs, longer than any short critical section. */
 export const SPIN_MAX: u32 = 200;

@@ -43,6 +43,8 @@ import { instantiateControl, instantiateKernels, type WasmModules } from './wasm
 import { type WasmMemory, wasm } from './webassembly.ts';
 
 const PAGE_BYTES = 65536;
+/** Room for keys, results and short values beside the two blobs of a thread's scratch area. */
+export const SCRATCH_KEY_BYTES: number = 32 * 1024;
 const ARENA_BYTES_MAX = 65536 * PAGE_BYTES;
 const BITS_PER_BYTE = 8;
 /** The bitmap is whole 64-bit words, so that the mapping behind it is aligned. */
@@ -77,6 +79,9 @@ export interface PoolMemory {
   readonly stagingFrames: number;
   /** 0 without a log. */
   readonly ringBytes: number;
+  readonly framesPerArena: number;
+  /** Behind the frames of an arena each thread has room of its own for kernels; 0 without a log. */
+  readonly scratchBytes: number;
   readonly blobBytes: number;
   /** Bytes of the control memory that a pool of this size can ever touch. */
   readonly controlBytes: number;
@@ -90,8 +95,9 @@ function ceilToPage(bytes: number): number {
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
-function framesPerArena(blobBytes: number): number {
-  return ARENA_BYTES_MAX / blobBytes;
+/** Two blobs that kernels build in, and keys. */
+function scratchBytesOf({ blobBytes, log }: MemoryPlan): number {
+  return log === undefined ? 0 : 2 * blobBytes + SCRATCH_KEY_BYTES;
 }
 
 function sharedMemory(bytes: number): WasmMemory {
@@ -133,10 +139,14 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
     set(H_STAGING_COUNT, stagingFrames);
   }
   set(H_STATUS, STATUS_OPENING);
+  const scratchBytes = scratchBytesOf(plan);
+  const perArena = Math.floor((ARENA_BYTES_MAX - SLOTS_MAX * scratchBytes) / plan.blobBytes);
   instantiateControl(modules.control, control).initFrames(plan.frames);
   return {
     control,
-    arenas: createArenas(plan.frames + stagingFrames, plan.blobBytes),
+    arenas: createArenas(plan.frames + stagingFrames, plan.blobBytes, scratchBytes, perArena),
+    framesPerArena: perArena,
+    scratchBytes,
     modules,
     frames: plan.frames,
     stagingFrames,
@@ -158,10 +168,16 @@ function smallTarget(frames: number): number {
   return Math.max(least, Math.floor(frames * SMALL_SHARE));
 }
 
-function createArenas(frames: number, blobBytes: number): WasmMemory[] {
+function createArenas(
+  frames: number,
+  blobBytes: number,
+  scratchBytes: number,
+  perArena: number,
+): WasmMemory[] {
   const arenas: WasmMemory[] = [];
-  for (let left = frames; left > 0; left -= framesPerArena(blobBytes)) {
-    arenas.push(sharedMemory(Math.min(left, framesPerArena(blobBytes)) * blobBytes));
+  for (let left = frames; left > 0; left -= perArena) {
+    const bytes = Math.min(left, perArena) * blobBytes + SLOTS_MAX * scratchBytes;
+    arenas.push(sharedMemory(bytes));
   }
   return arenas;
 }
@@ -192,7 +208,7 @@ export class ThreadMemory {
     const frames = shared.frames + shared.stagingFrames;
     this.#frames = new Array<Frame | undefined>(frames).fill(undefined);
     this.#kernels = shared.arenas.map((arena) => instantiateKernels(shared.modules.kernels, arena));
-    this.#framesPerArena = framesPerArena(shared.blobBytes);
+    this.#framesPerArena = shared.framesPerArena;
   }
 
   /** The frame's views, the same objects each time. */
@@ -205,19 +221,36 @@ export class ThreadMemory {
     if (arena === undefined || index >= this.#frames.length) {
       throw new RangeError(`frame ${index} of ${this.#frames.length}`);
     }
-    const frame = new Frame(index, arena.buffer, this.#offset(index), this.shared.blobBytes);
+    const frame = new Frame(index, arena.buffer, this.offsetOf(index), this.shared.blobBytes);
     this.#frames[index] = frame;
     return frame;
   }
 
-  #offset(index: number): number {
+  /** The kernels of the arena that the frame lies in. */
+  kernelsOf(index: number): KernelExports {
+    return this.#kernels[Math.floor(index / this.#framesPerArena)] as KernelExports;
+  }
+
+  /** Where the frame begins in its arena. */
+  offsetOf(index: number): number {
     return (index % this.#framesPerArena) * this.shared.blobBytes;
+  }
+
+  arenaOf(index: number): number {
+    return Math.floor(index / this.#framesPerArena);
+  }
+
+  /** Where the scratch area of a thread slot begins in an arena. */
+  scratchOf(arena: number, slot: number): number {
+    const { frames, stagingFrames, blobBytes, scratchBytes } = this.shared;
+    const before = arena * this.#framesPerArena;
+    const here = Math.min(frames + stagingFrames - before, this.#framesPerArena);
+    return here * blobBytes + slot * scratchBytes;
   }
 
   /** Checksum of the frame's bytes, seeded with the blob's id. */
   checksum(index: number, seed: number): bigint {
-    const kernels = this.#kernels[Math.floor(index / this.#framesPerArena)] as KernelExports;
-    const sum = kernels.checksum(this.#offset(index), this.shared.blobBytes, seed);
+    const sum = this.kernelsOf(index).checksum(this.offsetOf(index), this.shared.blobBytes, seed);
     return BigInt.asUintN(64, sum);
   }
 
@@ -226,7 +259,7 @@ export class ThreadMemory {
     const toArena = Math.floor(to / this.#framesPerArena);
     if (toArena === Math.floor(from / this.#framesPerArena)) {
       const kernels = this.#kernels[toArena] as KernelExports;
-      kernels.copy(this.#offset(to), this.#offset(from), this.shared.blobBytes);
+      kernels.copy(this.offsetOf(to), this.offsetOf(from), this.shared.blobBytes);
     } else {
       this.frame(to).bytes.set(this.frame(from).bytes);
     }
