@@ -19,6 +19,7 @@ import { wakeAll } from '../memory/poison.ts';
 import { createPoolMemory, type MemoryPlan } from '../memory/pool-memory.ts';
 import { PoolThread } from '../memory/thread.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
+import type { Owners } from '../recovery/replay.ts';
 import { createBackend, type MemoryStoreSpec } from '../store/attach-backend.ts';
 import type { BackendContext, StoreBackend, StoreImage } from '../store/contract.ts';
 import { storedBlobBytes } from '../store/file-backend.ts';
@@ -116,16 +117,23 @@ function ringOf(plan: LogPlan | undefined, frames: number): Pick<MemoryPlan, 'lo
   return { log: { ringBytes, stagingFrames: stagingFramesOf(frames) } };
 }
 
+/** Owners that come with the package, made of the pool's parts before anything is replayed. */
+export type MakeOwners = (core: PoolCore, log: PoolLog) => Owners;
+
 interface StartParts {
   readonly core: PoolCore;
   readonly log: PoolLog;
   readonly plan: LogPlan;
   readonly handle: PoolHandle;
   readonly options: ResolvedOptions;
+  readonly makeOwners: MakeOwners | undefined;
 }
 
 /** Replays, then starts journal and checkpointer. */
-function startLog({ core, log, plan, handle, options }: StartParts): LogService | undefined {
+function startLog(parts: StartParts): LogService | undefined {
+  const { core, log, handle, options, makeOwners } = parts;
+  const owners = { ...parts.plan.owners, ...makeOwners?.(core, log) };
+  const plan = { ...parts.plan, owners };
   const inline = options.threads === 'inline';
   try {
     if (options.readOnly) {
@@ -145,7 +153,11 @@ function startLog({ core, log, plan, handle, options }: StartParts): LogService 
 }
 
 /** Opens the store at `directory`. Errors: see `BufferPool.open`. */
-export async function openCore(directory: string, given: PoolOptions): Promise<OpenedPool> {
+export async function openCore(
+  directory: string,
+  given: PoolOptions,
+  makeOwners?: MakeOwners,
+): Promise<OpenedPool> {
   if (typeof directory !== 'string' || directory === '') {
     throw new TypeError('directory must be a path that is not empty');
   }
@@ -181,7 +193,8 @@ export async function openCore(directory: string, given: PoolOptions): Promise<O
       log: log && { durability: log.durability, debug: log.debug },
     };
     // First what may fail: nothing else is running then.
-    const service = core.log && plan && startLog({ core, log: core.log, plan, handle, options });
+    const parts = core.log && plan && { core, log: core.log, plan, handle, options, makeOwners };
+    const service = parts && startLog(parts);
     return {
       core,
       handle,

@@ -9,7 +9,6 @@ import type { Worker } from 'node:worker_threads';
 import type { RoundReport } from '../checkpoint/requests.ts';
 import { WeirpoolError } from '../errors.ts';
 import { type ControlExports, GONE, H_DIRTY_COUNT, MISS } from '../generated/layout.ts';
-import type { Frame } from '../memory/frame.ts';
 import type { ThreadMemory } from '../memory/pool-memory.ts';
 import { watchWorker } from '../memory/worker-watch.ts';
 import type { BlobId, BlobStore, StoreFinding } from '../store/contract.ts';
@@ -25,27 +24,18 @@ import { ExclusiveGuard, Pin, SEQ_UNLOGGED, SharedGuard } from './guards.ts';
 import { integerBetween } from './integer-between.ts';
 import { leftControl } from './left-control.ts';
 import { logStats } from './log-stats.ts';
-import { type OpenedPool, openCore } from './open.ts';
+import { type MakeOwners, type OpenedPool, openCore } from './open.ts';
 import { BLOBS_MAX_LIMIT, type PoolOptions } from './options.ts';
 import type { PoolLog } from './pool-log.ts';
 import { Prefetcher, ringForLoader } from './prefetcher.ts';
+import { RESTART, type Read } from './read.ts';
 import { checkBlobId, goneError } from './residency.ts';
 import { WorkerWatch } from './services.ts';
 import { attachedThreads, countFrames, countThreads, type PoolStats } from './stats.ts';
 import * as unflushed from './unflushed.ts';
 
-/** What `tryOptimistic` gives when nothing valid was read: not cached, or changed meanwhile. */
-export const RESTART: unique symbol = Symbol('weirpool.restart');
-
 /** Optimistic attempts before a reader takes a shared latch. */
 const ATTEMPTS_MAX = 8;
-
-/**
- * A reading callback. It may run several times and may see bytes that are changing: what it
- * returns or throws counts only once the bytes have been found untouched. It must not write, and
- * must check every length and offset that it reads before it uses it.
- */
-export type Read<T, A> = (frame: Frame, arg: A) => T;
 
 export class BufferPool implements BlobStore, AsyncDisposable {
   readonly #core: PoolCore;
@@ -94,8 +84,17 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    *         `LOGGED_POOL`; `WAL_CORRUPT`; `REPLAY_FAILED`; `POOL_EXHAUSTED` too few frames to replay.
    * @remarks Memory: frames x blobBytes outside the heap, reserved at once and touched when used.
    */
-  static async open(directory: string, options: PoolOptions = {}): Promise<BufferPool> {
-    const opened = await openCore(directory, options);
+  static open(directory: string, options: PoolOptions = {}): Promise<BufferPool> {
+    return BufferPool.openWith(directory, options);
+  }
+
+  /** @internal With owners that are made of the pool's parts. */
+  static async openWith(
+    directory: string,
+    options: PoolOptions,
+    owners?: MakeOwners,
+  ): Promise<BufferPool> {
+    const opened = await openCore(directory, options, owners);
     return new BufferPool(opened.core, opened.handle, opened);
   }
 
@@ -107,6 +106,11 @@ export class BufferPool implements BlobStore, AsyncDisposable {
    */
   static async attach(handle: PoolHandle): Promise<BufferPool> {
     return new BufferPool(await attachCore(handle), handle, undefined);
+  }
+
+  /** @internal For indexes that come with the package. */
+  get core(): PoolCore {
+    return this.#core;
   }
 
   /** Size of every blob in bytes. */

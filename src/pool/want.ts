@@ -20,7 +20,9 @@ export type Want =
   /** Ids: the lease in the manifest is used up. */
   | { readonly kind: 'ids' }
   /** Room in the tables that only a round empties: pending deletes, roots. */
-  | { readonly kind: 'round' };
+  | { readonly kind: 'round' }
+  /** Nothing: what was looked up before the latch has changed meanwhile. */
+  | { readonly kind: 'change' };
 
 const TEXTS: Readonly<Record<Want['kind'], string>> = {
   latch: 'another thread holds the latch of a blob',
@@ -29,6 +31,7 @@ const TEXTS: Readonly<Record<Want['kind'], string>> = {
   staging: 'the running round has no staging frame left',
   ids: 'no blob id is in reserve',
   round: 'too much waits for the next round',
+  change: 'what it looked up has changed meanwhile',
 };
 
 /** Unwinds a mini-transaction to where it can wait. */

@@ -79,6 +79,11 @@ export class Op implements OpLife, Disposable {
     return this.state === 'ended';
   }
 
+  /** Whether the op has the blob. */
+  holds(id: BlobId): boolean {
+    return this.find(id) !== undefined;
+  }
+
   get sealed(): boolean {
     return this.state === 'sealed';
   }
@@ -94,8 +99,9 @@ export class Op implements OpLife, Disposable {
     );
   }
 
-  /** Gives everything back and unwinds. */
-  private giveUp(error: RestartError): RestartError {
+  /** @internal Gives everything back and unwinds. */
+  giveUp(error: RestartError): RestartError {
+    if (this.state !== 'acquiring') return error;
     this.host.noteRestart(error.want);
     this.restart = error;
     this.end();
@@ -395,6 +401,12 @@ export class Op implements OpLife, Disposable {
       this.host.thread.poison(error);
       throw error;
     }
+  }
+
+  /** Gives a created blob back that is not needed after all; its id is used up. After the seal. */
+  discard(blob: OpBlob): void {
+    if (this.state === 'ended') throw endedError();
+    if (blob.mode === 'create') this.dropCreated(blob);
   }
 
   // --- committing --------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ import { askForRound, type LogServices } from '../memory/services.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import type { Residency } from '../pool/residency.ts';
 import { attachedThreads } from '../pool/stats.ts';
-import type { Want } from '../pool/want.ts';
+import { RestartError, type Want } from '../pool/want.ts';
 import type { MappedStore } from '../store/mapped-store.ts';
 import type { Durability, DurabilityLevel } from '../wal/durability.ts';
 import { checkDurability } from '../wal/durability.ts';
@@ -207,7 +207,9 @@ export class Transactions implements OpHost {
         this.#seq = op.seq;
         return result;
       } catch (error) {
-        op.fail(error);
+        // What is asked for beside the op, such as a pin, may have to wait just as well.
+        if (error instanceof RestartError && !op.sealed) op.giveUp(error);
+        else op.fail(error);
         // Whoever begins again, and waits for what was lacking, gets to try, however long that takes.
         if (op.restart !== undefined && error === op.restart && !isLast) {
           const now = performance.now();
@@ -263,6 +265,9 @@ export class Transactions implements OpHost {
         return;
       case 'round':
         this.#rounds.waitSync(() => false);
+        return;
+      case 'change':
+        return;
     }
   }
 

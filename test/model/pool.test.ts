@@ -5,7 +5,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { Pin } from '../../src/pool/guards.ts';
-import { BufferPool, RESTART } from '../../src/pool/pool.ts';
+import { BufferPool } from '../../src/pool/pool.ts';
+import { RESTART } from '../../src/pool/read.ts';
 import type { BackendContext } from '../../src/store/contract.ts';
 import {
   createMemoryStore,

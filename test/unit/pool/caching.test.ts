@@ -1,7 +1,7 @@
 /** What is in frames, what is not, and what that costs. */
 import { describe, expect, it } from 'vitest';
 import type { PoolOptions } from '../../../src/pool/options.ts';
-import { RESTART } from '../../../src/pool/pool.ts';
+import { RESTART } from '../../../src/pool/read.ts';
 import {
   BLOB_BYTES,
   blobValue,
