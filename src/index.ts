@@ -25,7 +25,8 @@ export type {
   StoreModule,
   SweepOptions,
 } from './pool/options.ts';
-export { BufferPool, RESTART, type Read } from './pool/pool.ts';
+export { BufferPool } from './pool/pool.ts';
+export { RESTART, type Read } from './pool/read.ts';
 export type { EvictEvent } from './pool/residency.ts';
 export type { FrameCounts, PoolStats, ThreadCounts } from './pool/stats.ts';
 export type { DirtyBlob } from './pool/unflushed.ts';
@@ -47,6 +48,23 @@ export type {
   StoreImage,
   StoreStats,
 } from './store/contract.ts';
+export type { Codec, CodecName } from './tree/codec.ts';
+export type { PutOptions, ReadValue } from './tree/store.ts';
+export {
+  type BatchOperation,
+  type ListItem,
+  type ListOptions,
+  type Range,
+  type RangeOptions,
+  Tree,
+} from './tree/tree.ts';
+export {
+  type StoreOperation,
+  type TreeOptions,
+  Weirpool,
+  type WeirpoolHandle,
+  type WeirpoolOptions,
+} from './tree/weirpool.ts';
 export type { BulkLoad, BulkRange, Fill } from './txn/bulk-load.ts';
 export type { Op } from './txn/op.ts';
 export type { OpBlob } from './txn/op-blob.ts';

@@ -1,0 +1,437 @@
+/**
+ * This thread's way to nodes in frames: its scratch areas, the search key in them, the kernels.
+ *
+ * Owns:        the thread's scratch area in each arena; the search key of the operation under way.
+ * Threads:     one object for each thread.
+ *
+ * Kernels see the arena that a node lies in, and nothing else: the search key is put into the
+ * scratch area of the first arena, and copied into that of another one when a node there is looked
+ * at. A pool that fits one arena never does that.
+ */
+import { Buffer } from 'node:buffer';
+import {
+  type KernelExports,
+  N_COUNT,
+  N_GARBAGE,
+  N_HIGH,
+  N_HIGH_BYTES,
+  N_LAST,
+  N_LEVEL,
+  N_LOW,
+  N_LOW_BYTES,
+  N_MAGIC,
+  N_RUN,
+  N_SLOTS,
+  N_TREE,
+  NODE_MAGIC,
+  TEMPLATE_BYTES,
+} from '../generated/layout.ts';
+import type { ThreadMemory } from '../memory/pool-memory.ts';
+
+/** Longest key in bytes; an eighth of a blob if that is less. */
+export const KEY_BYTES_MAX = 4096;
+
+export function keyBytesMax(blobBytes: number): number {
+  return Math.min(KEY_BYTES_MAX, blobBytes / 8);
+}
+
+// Offsets behind the two blobs of a scratch area.
+const PAD = 0;
+const OUT = PAD + TEMPLATE_BYTES;
+const SEPARATOR = OUT + TEMPLATE_BYTES;
+const TEMPORARY = SEPARATOR + KEY_BYTES_MAX;
+const RECORD = TEMPORARY + TEMPLATE_BYTES;
+/** Bytes of a record before its first key; see record.ts. */
+export const RECORD_KEY_OFFSET = 24;
+
+interface Arena {
+  readonly kernels: KernelExports;
+  readonly bytes: Uint8Array;
+  readonly buffer: Buffer;
+  readonly u32: Uint32Array;
+  readonly u64: BigUint64Array;
+  readonly scratch: number;
+  readonly pad: number;
+  readonly out: number;
+  readonly separator: number;
+  readonly temporary: number;
+  readonly record: number;
+  readonly key: number;
+}
+
+interface SharedBuffer extends Buffer {
+  utf8Write(text: string, offset: number, length: number): number;
+}
+
+export class NodeAccess {
+  readonly blobBytes: number;
+  readonly keyBytesMax: number;
+  readonly #memory: ThreadMemory;
+  readonly #arenas: readonly Arena[];
+  readonly #first: Arena;
+  readonly #single: boolean;
+  /** Where a short change makes its record: the search key lies RECORD_KEY_OFFSET bytes behind. */
+  readonly recordBytes: Uint8Array;
+  readonly recordView: DataView;
+  readonly recordAt: number;
+  /** Length of the search key, and the arena that has it too. */
+  keyBytes = 0;
+  #keyIn = 0;
+
+  constructor(memory: ThreadMemory, me: number) {
+    this.#memory = memory;
+    this.blobBytes = memory.shared.blobBytes;
+    this.keyBytesMax = keyBytesMax(this.blobBytes);
+    this.#arenas = memory.shared.arenas.map(({ buffer }, index) => {
+      const scratch = memory.scratchOf(index, me);
+      const keys = scratch + 2 * this.blobBytes;
+      return {
+        kernels: memory.kernelsOf(index * memory.shared.framesPerArena),
+        bytes: new Uint8Array(buffer),
+        buffer: Buffer.from(buffer as unknown as ArrayBuffer),
+        u32: new Uint32Array(buffer),
+        u64: new BigUint64Array(buffer),
+        scratch,
+        pad: keys + PAD,
+        out: keys + OUT,
+        separator: keys + SEPARATOR,
+        temporary: keys + TEMPORARY,
+        record: keys + RECORD,
+        key: keys + RECORD + RECORD_KEY_OFFSET,
+      };
+    });
+    this.#first = this.#arenas[0] as Arena;
+    this.#single = this.#arenas.length === 1;
+    this.recordBytes = this.#first.bytes;
+    this.recordView = new DataView(this.#first.bytes.buffer);
+    this.recordAt = this.#first.record;
+  }
+
+  // --- the search key ------------------------------------------------------------------------------
+
+  /**
+   * Makes a key the search key.
+   *
+   * @throws {RangeError} too long; {TypeError} neither a string nor bytes.
+   */
+  setKey(key: string | Uint8Array): void {
+    const { buffer, bytes, kernels, key: at, pad } = this.#first;
+    let length: number;
+    if (typeof key === 'string') {
+      // No character takes more than three bytes of UTF-8 for each of its units.
+      if (key.length * 3 > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
+      length = (buffer as SharedBuffer).utf8Write(key, at, this.keyBytesMax);
+    } else if (key instanceof Uint8Array) {
+      length = key.length;
+      this.#assertKey(length);
+      bytes.set(key, at);
+    } else {
+      throw new TypeError('A key is a string or a Uint8Array');
+    }
+    kernels.padKey(at, length, pad);
+    this.keyBytes = length;
+    this.#keyIn = 0;
+  }
+
+  #assertKey(bytes: number): void {
+    if (bytes <= this.keyBytesMax) return;
+    throw new RangeError(`A key has at most ${this.keyBytesMax} bytes here, not ${bytes}`);
+  }
+
+  /** A copy of the search key. */
+  copyKey(): Buffer {
+    const { bytes, key } = this.#first;
+    return Buffer.from(bytes.subarray(key, key + this.keyBytes));
+  }
+
+  /** The arena of a frame, with the search key in it. */
+  #arenaOf(frame: number): Arena {
+    if (this.#single) return this.#first;
+    const index = this.#memory.arenaOf(frame);
+    const arena = this.#arenas[index] as Arena;
+    if (index !== 0 && index !== this.#keyIn) {
+      const { bytes, key } = this.#first;
+      arena.bytes.set(bytes.subarray(key, key + this.keyBytes), arena.key);
+      arena.kernels.padKey(arena.key, this.keyBytes, arena.pad);
+      this.#keyIn = index;
+    }
+    return arena;
+  }
+
+  // --- looking ---------------------------------------------------------------------------------------
+
+  /** Whether the frame holds a node of that tree. */
+  isNode(frame: number, tree: number): boolean {
+    const { u32, u64 } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    return u32[(at + N_MAGIC) >>> 2] === NODE_MAGIC && Number(u64[(at + N_TREE) / 8]) === tree;
+  }
+
+  levelOf(frame: number): number {
+    return this.#arenaOf(frame).bytes[this.#memory.offsetOf(frame) + N_LEVEL] as number;
+  }
+
+  countOf(frame: number): number {
+    return this.#arenaOf(frame).u32[(this.#memory.offsetOf(frame) + N_COUNT) >>> 2] as number;
+  }
+
+  /** Bytes that entries and slots take; negative: corrupt. */
+  liveOf(frame: number): number {
+    const room = this.roomOf(frame);
+    if (room < 0) return room;
+    const { bytes } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const low = (bytes[at + N_LOW_BYTES] as number) + 256 * (bytes[at + N_LOW_BYTES + 1] as number);
+    const high =
+      (bytes[at + N_HIGH_BYTES] as number) + 256 * (bytes[at + N_HIGH_BYTES + 1] as number);
+    return this.blobBytes - N_SLOTS - low - high - room;
+  }
+
+  /** Bytes that entries may take without a rebuild. */
+  gapOf(frame: number): number {
+    return this.roomOf(frame) - this.garbageOf(frame);
+  }
+
+  garbageOf(frame: number): number {
+    return this.#arenaOf(frame).u32[(this.#memory.offsetOf(frame) + N_GARBAGE) >>> 2] as number;
+  }
+
+  /** Where the last insertion went. */
+  lastOf(frame: number): number {
+    return this.#arenaOf(frame).u32[(this.#memory.offsetOf(frame) + N_LAST) >>> 2] as number;
+  }
+
+  runOf(frame: number): number {
+    const at = this.#memory.offsetOf(frame) + N_RUN;
+    const { bytes } = this.#arenaOf(frame);
+    return (bytes[at] as number) + 256 * (bytes[at + 1] as number);
+  }
+
+  /** Child of an inner node that the search key belongs to; 0: corrupt. */
+  childOf(frame: number): number {
+    const { kernels, key, pad } = this.#arenaOf(frame);
+    return kernels.childOf(this.#memory.offsetOf(frame), this.blobBytes, key, this.keyBytes, pad);
+  }
+
+  /** The last child whose keys lie below the search key (at the end: the last child); 0: corrupt. */
+  childBefore(frame: number, end: boolean): number {
+    const { kernels, key, pad } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    if (end) return kernels.childAt(at, this.blobBytes, this.countOf(frame) - 1);
+    return kernels.childBelow(at, this.blobBytes, key, this.keyBytes, pad);
+  }
+
+  childSlot(frame: number): number {
+    const { kernels, key, pad } = this.#arenaOf(frame);
+    return kernels.childSlot(this.#memory.offsetOf(frame), this.blobBytes, key, this.keyBytes, pad);
+  }
+
+  childAt(frame: number, slot: number): number {
+    const { kernels } = this.#arenaOf(frame);
+    return kernels.childAt(this.#memory.offsetOf(frame), this.blobBytes, slot);
+  }
+
+  /** Position << 1 | found; negative: corrupt. */
+  find(frame: number): number {
+    const { kernels, key, pad } = this.#arenaOf(frame);
+    return kernels.find(this.#memory.offsetOf(frame), this.blobBytes, key, this.keyBytes, pad);
+  }
+
+  /** Value of the search key: 1 with `valueOffset` and `valueWord`, 0, or negative: corrupt. */
+  leafGet(frame: number): number {
+    const { kernels, key, pad, out, u32 } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const found = kernels.leafGet(at, this.blobBytes, key, this.keyBytes, pad, out);
+    if (found === 1) {
+      this.valueOffset = u32[out >>> 2] as number;
+      this.valueWord = u32[(out >>> 2) + 1] as number;
+    }
+    return found;
+  }
+
+  valueOffset = 0;
+  valueWord = 0;
+
+  /** The same for a slot: 1, or negative: corrupt. */
+  valueAt(frame: number, slot: number): number {
+    const { kernels, out, u32 } = this.#arenaOf(frame);
+    const found = kernels.valueAt(this.#memory.offsetOf(frame), this.blobBytes, slot, out);
+    if (found === 1) {
+      this.valueOffset = u32[out >>> 2] as number;
+      this.valueWord = u32[(out >>> 2) + 1] as number;
+    }
+    return found;
+  }
+
+  /** A copy of the key in a slot; undefined: corrupt. */
+  keyOf(frame: number, slot: number): Buffer | undefined {
+    const { kernels, out, u32, bytes } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    if (kernels.keyAt(at, this.blobBytes, slot, out) !== 1) return undefined;
+    const from = at + (u32[out >>> 2] as number);
+    return Buffer.from(bytes.subarray(from, from + (u32[(out >>> 2) + 1] as number)));
+  }
+
+  /** Whether the search key belongs to the node: 1; 0 above, -1 below; -2 corrupt. */
+  covers(frame: number): number {
+    const { kernels, key } = this.#arenaOf(frame);
+    return kernels.nodeCovers(this.#memory.offsetOf(frame), this.blobBytes, key, this.keyBytes);
+  }
+
+  /** A copy of the node's lower bound; undefined: none. The node holds still, or is validated. */
+  lowOf(frame: number): Buffer | undefined {
+    return this.#bound(frame, N_LOW, N_LOW_BYTES);
+  }
+
+  /** The same for the upper bound, exclusive. */
+  highOf(frame: number): Buffer | undefined {
+    return this.#bound(frame, N_HIGH, N_HIGH_BYTES);
+  }
+
+  #bound(frame: number, offsetAt: number, lengthAt: number): Buffer | undefined {
+    const { u32, bytes } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const offset = u32[(at + offsetAt) >>> 2] as number;
+    if (offset === 0 || offset > this.blobBytes) return undefined;
+    const length = (bytes[at + lengthAt] as number) + 256 * (bytes[at + lengthAt + 1] as number);
+    const end = Math.min(offset + length, this.blobBytes);
+    return Buffer.from(bytes.subarray(at + offset, at + end));
+  }
+
+  /**
+   * Copies entries from slot `from` to `end` (exclusive; downwards with step -1) into the scratch
+   * area: where they lie there; undefined: corrupt. `next` is the slot after the last one.
+   */
+  collect(
+    frame: number,
+    from: number,
+    end: number,
+    step: 1 | -1,
+    what: number,
+  ): Buffer | undefined {
+    const { kernels, scratch, out, u32, buffer } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const size = this.blobBytes;
+    const room = 2 * size;
+    if (kernels.nodeCollect(at, size, from, end, step, what, scratch, room, out) !== 0)
+      return undefined;
+    this.next = (u32[out >>> 2] as number) | 0;
+    return buffer.subarray(scratch, scratch + (u32[(out >>> 2) + 1] as number));
+  }
+
+  next = 0;
+
+  /** Bytes that entries and slots may still take; negative: corrupt. */
+  roomOf(frame: number): number {
+    const { kernels } = this.#arenaOf(frame);
+    return kernels.nodeRoom(this.#memory.offsetOf(frame), this.blobBytes);
+  }
+
+  keyMaxOf(frame: number): number {
+    const { kernels } = this.#arenaOf(frame);
+    return kernels.nodeKeyMax(this.#memory.offsetOf(frame), this.blobBytes);
+  }
+
+  // --- changing; the caller has the frame exclusively -------------------------------------------------
+
+  init(frame: number, level: number, tree: number): void {
+    const { kernels } = this.#arenaOf(frame);
+    kernels.nodeInit(this.#memory.offsetOf(frame), this.blobBytes, level, tree);
+  }
+
+  /** Puts the search key with room for a value: its offset in the frame; -1 no room, -2 corrupt. */
+  put(frame: number, word: number): number {
+    const { kernels, key, pad } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    return kernels.nodePut(at, this.blobBytes, key, this.keyBytes, pad, 0, word);
+  }
+
+  /** The same with a value that lies behind the record's key in the scratch area. */
+  putValue(frame: number, from: number, bytes: number): number {
+    const arena = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const value = arena === this.#first ? from : 0;
+    const { kernels, key, pad } = arena;
+    const offset = kernels.nodePut(at, this.blobBytes, key, this.keyBytes, pad, value, bytes);
+    if (value === 0 && offset >= 0) {
+      arena.bytes.set(this.#first.bytes.subarray(from, from + bytes), at + offset);
+    }
+    return offset;
+  }
+
+  /** The same with a child's id as the value. */
+  putChild(frame: number, id: number): number {
+    const { kernels, key, pad, out, u64 } = this.#arenaOf(frame);
+    u64[out / 8] = BigInt(id);
+    const at = this.#memory.offsetOf(frame);
+    return kernels.nodePut(at, this.blobBytes, key, this.keyBytes, pad, out, 8);
+  }
+
+  remove(frame: number, slot: number): number {
+    const { kernels } = this.#arenaOf(frame);
+    return kernels.nodeRemove(this.#memory.offsetOf(frame), this.blobBytes, slot);
+  }
+
+  /** Rebuilds the node without garbage: 0, or negative: corrupt. */
+  compact(frame: number): number {
+    const { kernels, scratch, temporary } = this.#arenaOf(frame);
+    return kernels.nodeCompact(this.#memory.offsetOf(frame), this.blobBytes, scratch, temporary);
+  }
+
+  /**
+   * Splits the node at a slot; the upper part goes to `upper`. The separator is made from the
+   * search key (`inOrder`), which then belongs to the upper part, or from the keys beside the split.
+   * Undefined: corrupt.
+   */
+  split(frame: number, slot: number, upper: number, inOrder: boolean): Buffer | undefined {
+    const { kernels, bytes, scratch, separator, temporary, key, ...arena } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const size = this.blobBytes;
+    const length = inOrder
+      ? kernels.nodeSeparatorOf(at, size, slot, key, this.keyBytes, separator)
+      : kernels.nodeSeparator(at, size, slot, separator);
+    if (length < 0) return undefined;
+    const right = scratch + size;
+    const done = kernels.nodeSplit(at, size, slot, separator, length, scratch, right, temporary);
+    if (done !== 0) return undefined;
+    this.bytesOf(upper).set(arena.buffer.subarray(right, right + size));
+    return Buffer.from(bytes.subarray(separator, separator + length));
+  }
+
+  /** Merges the node at `right` into the one before it: 0, or negative. */
+  merge(frame: number, right: number): number {
+    const { kernels, bytes, scratch, temporary } = this.#arenaOf(frame);
+    const size = this.blobBytes;
+    bytes.set(this.bytesOf(right), scratch + size);
+    const at = this.#memory.offsetOf(frame);
+    return kernels.nodeMerge(at, size, scratch + size, scratch, temporary);
+  }
+
+  removeRange(frame: number, from: number, end: number): number {
+    const { kernels } = this.#arenaOf(frame);
+    return kernels.nodeRemoveRange(this.#memory.offsetOf(frame), this.blobBytes, from, end);
+  }
+
+  middleOf(frame: number): number {
+    const { kernels } = this.#arenaOf(frame);
+    return kernels.nodeMiddle(this.#memory.offsetOf(frame), this.blobBytes);
+  }
+
+  /** The frame's bytes. */
+  bytesOf(frame: number): Uint8Array {
+    return this.#memory.frame(frame).bytes;
+  }
+
+  /** All bytes of the arena that the frame lies in, and where the frame begins there. */
+  arenaBytes(frame: number): Uint8Array {
+    return this.#single ? this.#first.bytes : this.#arenaOf(frame).bytes;
+  }
+
+  offsetOf(frame: number): number {
+    return this.#memory.offsetOf(frame);
+  }
+
+  arena(frame: number): Arena {
+    return this.#arenaOf(frame);
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * Long values, in blobs of their own.
+ *
+ * Owns:        the layout of overflow blobs: u64 id of the next one (0: the last), u32 bytes in this
+ *              one, u32 magic, then the bytes. What stands in the leaf is the first id (u64) and the
+ *              length of the value (u32).
+ * Invariants:  an overflow blob never changes: a new value gets new ones, and the old ones are deleted
+ *              with the entry that named them.
+ * Threads:     any.
+ */
+import { Buffer } from 'node:buffer';
+import { VALUE_OVERFLOW_MASK } from '../generated/layout.ts';
+import type { PoolCore } from '../pool/core.ts';
+import type { BlobId } from '../store/contract.ts';
+import type { Op } from '../txn/op.ts';
+import type { OpBlob } from '../txn/op-blob.ts';
+import { nodeCorrupt } from './descent.ts';
+
+const MAGIC = 0x31_4f_57_54; // "TWO1"
+const HEADER_BYTES = 16;
+/** What a leaf has of an overflowing value. */
+export const REFERENCE_BYTES = 12;
+export const REFERENCE_WORD: number = (VALUE_OVERFLOW_MASK | REFERENCE_BYTES) >>> 0;
+
+export function isOverflow(word: number): boolean {
+  return word >= VALUE_OVERFLOW_MASK;
+}
+
+/** Blobs that a value of so many bytes takes. */
+export function overflowBlobs(valueBytes: number, blobBytes: number): number {
+  return Math.ceil(valueBytes / (blobBytes - HEADER_BYTES));
+}
+
+export interface Reference {
+  readonly first: BlobId;
+  readonly bytes: number;
+}
+
+export function readReference(bytes: Uint8Array, at: number): Reference {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, REFERENCE_BYTES);
+  return { first: Number(view.getBigUint64(0, true)), bytes: view.getUint32(8, true) };
+}
+
+export function writeReference(
+  bytes: Uint8Array,
+  at: number,
+  { first, bytes: n }: Reference,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, REFERENCE_BYTES);
+  view.setBigUint64(0, BigInt(first), true);
+  view.setUint32(8, n, true);
+}
+
+/** Puts a value into blobs that were created for it; after the seal. */
+export function writeOverflow(blobs: readonly OpBlob[], value: Uint8Array): Reference {
+  let at = 0;
+  blobs.forEach((blob, index) => {
+    const { view, bytes } = blob;
+    const part = value.subarray(at, at + bytes.length - HEADER_BYTES);
+    view.setBigUint64(0, BigInt(blobs[index + 1]?.id ?? 0), true);
+    view.setUint32(8, part.length, true);
+    view.setUint32(12, MAGIC, true);
+    bytes.set(part, HEADER_BYTES);
+    at += part.length;
+  });
+  return { first: (blobs[0] as OpBlob).id, bytes: value.length };
+}
+
+interface Part {
+  readonly next: BlobId;
+  readonly bytes: number;
+}
+
+function partOf(view: DataView, blobBytes: number): Part | undefined {
+  const next = Number(view.getBigUint64(0, true));
+  const bytes = view.getUint32(8, true);
+  const valid = view.getUint32(12, true) === MAGIC && bytes <= blobBytes - HEADER_BYTES;
+  return valid && Number.isSafeInteger(next) ? { next, bytes } : undefined;
+}
+
+/**
+ * Reads a value. The entry that names it may be changed meanwhile: the caller validates, and what
+ * this throws counts only then.
+ *
+ * @throws {WeirpoolError} `NODE_CORRUPT`, `BLOB_NOT_FOUND`, `BLOB_GONE`, and as `pin`.
+ */
+export function readOverflow(core: PoolCore, tree: BlobId, reference: Reference): Buffer {
+  const { blobBytes } = core.memory.shared;
+  const value = Buffer.allocUnsafe(reference.bytes);
+  let at = 0;
+  let id = reference.first;
+  while (at < reference.bytes) {
+    const frame = core.residency.pin(id, true);
+    try {
+      const { view, bytes } = core.memory.frame(frame);
+      const part = partOf(view, blobBytes);
+      if (part === undefined || part.bytes === 0 || at + part.bytes > reference.bytes) {
+        throw nodeCorrupt(id, tree);
+      }
+      value.set(bytes.subarray(HEADER_BYTES, HEADER_BYTES + part.bytes), at);
+      at += part.bytes;
+      id = part.next;
+    } finally {
+      core.control.unpin(frame, core.me);
+    }
+  }
+  return value;
+}
+
+/** Ids of a value's blobs, in order. Errors as `readOverflow`. */
+export function deleteOverflow(op: Op, tree: BlobId, { first, bytes }: Reference): void {
+  let left = bytes;
+  for (let id = first; left > 0; ) {
+    const blob = op.write(id);
+    const part = partOf(blob.view, blob.bytes.length);
+    if (part === undefined || part.bytes === 0) throw nodeCorrupt(id, tree);
+    left -= part.bytes;
+    op.delete(id);
+    id = part.next;
+  }
+}

@@ -1,0 +1,378 @@
+/**
+ * Trees as one thread has them: looking up, changing, doing again.
+ *
+ * Owns:        the thread's search key and scratch areas, by NodeAccess.
+ * Invariants:  what an optimistic look gives is copied before it is validated, and counts after it;
+ *              D1   the leaf is found before the mini-transaction holds anything.
+ * Threads:     one object for each thread of a pool.
+ */
+import { Buffer } from 'node:buffer';
+import { H_LOG_DURABLE } from '../generated/layout.ts';
+import type { PoolCore } from '../pool/core.ts';
+import type { PoolLog } from '../pool/pool-log.ts';
+import type { BlobId } from '../store/contract.ts';
+import type { Op } from '../txn/op.ts';
+import type { DurabilityLevel } from '../wal/durability.ts';
+import { type Entry, entryBytes, inlineBytesMax, nodeCapacity, TreeChange } from './change.ts';
+import { ATTEMPTS_MAX, changedError, Descent, nodeCorrupt } from './descent.ts';
+import { NodeAccess } from './node-access.ts';
+import {
+  isOverflow,
+  overflowBlobs,
+  type Reference,
+  readOverflow,
+  readReference,
+} from './overflow.ts';
+import {
+  changeBytes,
+  ENTRY_HEADER_BYTES,
+  encodeChange,
+  OPERATION_DELETE,
+  OPERATION_PUT,
+  planBytes,
+  RECORD_CHANGE,
+  RECORD_HEADER_BYTES,
+  TREE_RECORD_VERSION,
+} from './record.ts';
+
+/** Owner of all trees' records and of the catalog's root. */
+export const TREE_OWNER = 1;
+/** Longest value of which the record is made in the scratch area. */
+const RECORD_OVERHEAD_BYTES = 8 * 1024;
+/** A leaf and a parent that split, a root that grows, and what they split into. */
+const NODES_OF_PUT_MAX = 7;
+const SHORT_VALUE_BYTES = 8 * 1024;
+/** A leaf whose entries take less than this share of its room is merged, if a neighbour has room. */
+const SPARSE_SHARE = 1 / 4;
+
+export type Key = Uint8Array | string;
+
+/** Decides what a change does with what is there; runs with the leaf latched, may run again. */
+export type Decide = (current: Buffer | undefined) => Uint8Array | undefined | false;
+
+/** Reads a value in place: `bytes` from `start` to `end`. */
+export type ReadValue<T> = (bytes: Uint8Array, start: number, end: number) => T;
+
+export interface PutOptions {
+  /** Blocks the thread until the change is so safe. Default `none`. */
+  readonly durability?: DurabilityLevel;
+}
+
+export interface Deleted {
+  readonly seq: number;
+  readonly existed: boolean;
+  readonly isSparse: boolean;
+}
+
+export class TreeStore {
+  readonly core: PoolCore;
+  readonly log: PoolLog;
+  readonly nodes: NodeAccess;
+  readonly descent: Descent;
+  readonly #inlineMax: number;
+  readonly #sparse: number;
+  readonly #flushBytes: number;
+  readonly #changeShort: (op: Op) => number;
+  // The short change under way.
+  #tree: BlobId = 0;
+  #value: Uint8Array | undefined;
+  #existed = false;
+  #isSparse = false;
+
+  constructor(core: PoolCore, log: PoolLog, flushBytes?: number) {
+    this.#flushBytes = flushBytes ?? Number.POSITIVE_INFINITY;
+    this.core = core;
+    this.log = log;
+    this.nodes = new NodeAccess(core.memory, core.me);
+    this.descent = new Descent(core, this.nodes);
+    this.#inlineMax = inlineBytesMax(this.nodes);
+    this.#sparse = nodeCapacity(this.nodes) * (1 - SPARSE_SHARE);
+    // One closure for all changes: a new one each time costs more than the call.
+    this.#changeShort = (op) => this.#applyShort(op);
+  }
+
+  // --- looking up ------------------------------------------------------------------------------------
+
+  /** A copy of the value, undefined if there is none. */
+  get(tree: BlobId, key: Key): Buffer | undefined {
+    const { nodes, descent } = this;
+    const { control } = this.core;
+    nodes.setKey(key);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const frame = descent.tryTo(tree, 0);
+      if (frame < 0) break;
+      const found = nodes.leafGet(frame);
+      if (found === 1 && !isOverflow(nodes.valueWord)) {
+        const length = nodes.valueWord;
+        const from = nodes.offsetOf(frame) + nodes.valueOffset;
+        const value = Buffer.allocUnsafe(length);
+        value.set(nodes.arenaBytes(frame).subarray(from, from + length));
+        if (control.validate(frame, descent.version) !== 0) return value;
+      } else if (control.validate(frame, descent.version) !== 0) {
+        if (found === 0) return undefined;
+        if (found < 0) throw nodeCorrupt(descent.id, tree);
+        break;
+      }
+      this.core.noteRestart();
+    }
+    return descent.with(tree, 0, (frame, id) => this.#copyValue(tree, frame, id));
+  }
+
+  /** The leaf's latch is held. */
+  #copyValue(tree: BlobId, frame: number, id: BlobId): Buffer | undefined {
+    const { nodes } = this;
+    const found = nodes.leafGet(frame);
+    if (found < 0) throw nodeCorrupt(id, tree);
+    return found === 0 ? undefined : this.valueOf(tree, frame);
+  }
+
+  /** A copy of the value that `nodes` has just found in a leaf that holds still. */
+  valueOf(tree: BlobId, frame: number): Buffer {
+    const { nodes } = this;
+    const bytes = nodes.bytesOf(frame);
+    const { valueOffset: from, valueWord } = nodes;
+    if (isOverflow(valueWord)) return readOverflow(this.core, tree, readReference(bytes, from));
+    const value = Buffer.allocUnsafe(valueWord);
+    value.set(bytes.subarray(from, from + valueWord));
+    return value;
+  }
+
+  overflow(tree: BlobId, reference: Reference): Buffer {
+    return readOverflow(this.core, tree, reference);
+  }
+
+  has(tree: BlobId, key: Key): boolean {
+    const { nodes, descent } = this;
+    const { control } = this.core;
+    nodes.setKey(key);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const frame = descent.tryTo(tree, 0);
+      if (frame < 0) break;
+      const found = nodes.find(frame);
+      if (control.validate(frame, descent.version) === 0) continue;
+      if (found < 0) throw nodeCorrupt(descent.id, tree);
+      return (found & 1) === 1;
+    }
+    return descent.with(tree, 0, (frame, id) => {
+      const found = nodes.find(frame);
+      if (found < 0) throw nodeCorrupt(id, tree);
+      return (found & 1) === 1;
+    });
+  }
+
+  /**
+   * Reads a value in place. `look` may run several times and may see bytes that are changing: what it
+   * returns or throws counts only once they have been found untouched.
+   */
+  read<T>(tree: BlobId, key: Key, look: ReadValue<T>): T | undefined {
+    const { nodes, descent } = this;
+    const { control } = this.core;
+    nodes.setKey(key);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const frame = descent.tryTo(tree, 0);
+      if (frame < 0) break;
+      const { version } = descent;
+      const found = nodes.leafGet(frame);
+      if (found !== 1 || isOverflow(nodes.valueWord)) {
+        if (control.validate(frame, version) === 0) continue;
+        if (found === 0) return undefined;
+        if (found < 0) throw nodeCorrupt(descent.id, tree);
+        break;
+      }
+      const start = nodes.offsetOf(frame) + nodes.valueOffset;
+      try {
+        const result = look(nodes.arenaBytes(frame), start, start + nodes.valueWord);
+        if (control.validate(frame, version) !== 0) return result;
+      } catch (error) {
+        if (control.validate(frame, version) !== 0) throw error;
+      }
+      this.core.noteRestart();
+    }
+    const copy = descent.with(tree, 0, (frame, id) => this.#copyValue(tree, frame, id));
+    return copy === undefined ? undefined : look(copy, 0, copy.length);
+  }
+
+  /**
+   * Longest value: the largest record's payload less what a record has beside.
+   *
+   * @throws {RangeError}
+   */
+  assertValue(value: Uint8Array): void {
+    if (value.length <= this.valueBytesMax) return;
+    throw new RangeError(
+      `A value has at most ${this.valueBytesMax} bytes here, not ${value.length}. Open the store with ` +
+        'a larger `log.ringBytes`, or cut it up.',
+    );
+  }
+
+  get valueBytesMax(): number {
+    return this.log.ring.payloadBytesMax - RECORD_OVERHEAD_BYTES;
+  }
+
+  /**
+   * Makes sure that the largest value can be put.
+   *
+   * @throws {RangeError} too few frames.
+   */
+  assertFrames(): void {
+    const { frames, blobBytes } = this.core.memory.shared;
+    const needed = overflowBlobs(this.valueBytesMax, blobBytes) + NODES_OF_PUT_MAX;
+    if (Math.floor(frames / 2) >= needed) return;
+    throw new RangeError(
+      `The largest value of ${this.valueBytesMax} bytes takes ${needed} frames at once, and a change may ` +
+        `have half of the ${frames}. Open the store with at least ${needed * 2} frames, or with a ` +
+        'smaller `log.ringBytes`.',
+    );
+  }
+
+  // --- changing --------------------------------------------------------------------------------------
+
+  /** Puts a value: the seq of its record. */
+  put(tree: BlobId, key: Key, value: Uint8Array, options?: PutOptions): number {
+    const { nodes } = this;
+    nodes.setKey(key);
+    const short = value.length <= SHORT_VALUE_BYTES;
+    if (short && nodes.keyBytes + value.length <= this.#inlineMax) {
+      this.#tree = tree;
+      this.#value = value;
+      const seq = this.log.transactions.change(this.#changeShort, this.#options(options));
+      if (seq !== 0) return this.#flushed(seq);
+    }
+    return this.change([{ tree, key, value }], options);
+  }
+
+  /** Waits until the change is on the disk if too much is not. */
+  #flushed(seq: number): number {
+    if (this.#flushBytes === Number.POSITIVE_INFINITY) return seq;
+    if (seq - this.core.memory.loadU64(H_LOG_DURABLE) > this.#flushBytes) {
+      this.log.durability.durableSync(seq, 'synced');
+    }
+    return seq;
+  }
+
+  #options({ durability = 'none' }: PutOptions = {}): {
+    owner: number;
+    durability: DurabilityLevel;
+  } {
+    return durability === 'none' ? LAZY : { owner: TREE_OWNER, durability };
+  }
+
+  /**
+   * Deletes a key: whether it was there, the seq, and whether the leaf may be merged with a neighbour
+   * now.
+   */
+  delete(tree: BlobId, key: Key, options?: PutOptions): Deleted {
+    this.nodes.setKey(key);
+    this.#tree = tree;
+    this.#value = undefined;
+    this.#existed = false;
+    this.#isSparse = false;
+    let seq = this.log.transactions.change(this.#changeShort, this.#options(options));
+    const existed = this.#existed;
+    if (seq === 0 && existed) seq = this.change([{ tree, key, value: undefined }], options);
+    if (!existed) return { seq: this.log.durability.lastSeq, existed, isSparse: false };
+    return { seq: this.#flushed(seq), existed, isSparse: this.#isSparse };
+  }
+
+  /** A change of one leaf that needs no room made: its seq; 0 when it takes more than that. */
+  #applyShort(op: Op): number {
+    const { nodes } = this;
+    const tree = this.#tree;
+    const value = this.#value;
+    const frame = this.#latchLeaf(op, tree);
+    const found = nodes.find(frame);
+    if (found < 0) throw nodeCorrupt(this.descent.id, tree);
+    const isThere = (found & 1) === 1;
+    this.#existed = isThere;
+    if (value === undefined && !isThere) return 0;
+    if (isThere && (nodes.valueAt(frame, found >> 1) !== 1 || isOverflow(nodes.valueWord)))
+      return 0;
+    const valueBytes = value?.length ?? 0;
+    const keyBytes = nodes.keyBytes;
+    const inPlace = isThere && nodes.valueWord === valueBytes;
+    if (value !== undefined && !inPlace && nodes.gapOf(frame) < entryBytes(keyBytes, valueBytes)) {
+      return 0;
+    }
+    const { recordBytes: bytes, recordAt: at, recordView: view } = nodes;
+    const end = RECORD_HEADER_BYTES + ENTRY_HEADER_BYTES + keyBytes;
+    view.setUint32(at, TREE_RECORD_VERSION | (RECORD_CHANGE << 8), true);
+    view.setUint32(at + 4, 1, true);
+    view.setFloat64(at + 8, tree, true);
+    const operation = value === undefined ? OPERATION_DELETE : OPERATION_PUT;
+    view.setUint32(at + 16, operation | (keyBytes << 16), true);
+    view.setUint32(at + 20, valueBytes, true);
+    if (value !== undefined) bytes.set(value, at + end);
+    op.seal(end + valueBytes);
+    if (value === undefined) {
+      nodes.remove(frame, found >> 1);
+      this.#isSparse = this.#isWorthMerging(frame);
+    } else {
+      nodes.putValue(frame, at + end, valueBytes);
+    }
+    return op.commit(bytes.subarray(at, at + end + valueBytes));
+  }
+
+  /**
+   * Whether a neighbour should be looked at. Not after each delete from a sparse leaf: the neighbour
+   * may be full, or not cached.
+   */
+  #isWorthMerging(frame: number): boolean {
+    const count = this.nodes.countOf(frame);
+    return (count & (count - 1)) === 0 && this.nodes.roomOf(frame) > this.#sparse;
+  }
+
+  /** Finds the leaf of the search key and latches it exclusively. */
+  #latchLeaf(op: Op, tree: BlobId): number {
+    const { nodes, descent } = this;
+    const id = descent.tryId(tree, 0) || descent.with(tree, 0, (_frame, found) => found);
+    descent.id = id;
+    const frame = this.#write(op, id);
+    if (nodes.covers(frame) === 1 && nodes.levelOf(frame) === 0 && nodes.isNode(frame, tree)) {
+      return frame;
+    }
+    throw changedError();
+  }
+
+  #write(op: Op, id: BlobId): number {
+    try {
+      return op.write(id).frameIndex;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      // It was merged into another one since it was found.
+      throw code === 'BLOB_NOT_FOUND' || code === 'BLOB_GONE' ? changedError() : error;
+    }
+  }
+
+  /** Makes several changes at once, in order, atomically: their seq. */
+  change(entries: readonly Entry[], options?: PutOptions): number {
+    const { transactions } = this.log;
+    const seq = transactions.change((op) => this.#commit(op, entries), this.#options(options));
+    return this.#flushed(seq);
+  }
+
+  #commit(op: Op, entries: readonly Entry[]): number {
+    const change = new TreeChange(this, op);
+    change.acquire(entries);
+    op.seal(changeBytes(entries) + planBytes(change.splitsMax));
+    change.apply(entries);
+    return op.commit(encodeChange({ entries, flags: 0, dropped: 0, plan: change.plan }));
+  }
+
+  /**
+   * Changes a key depending on what is there: `decide` gives the new value, undefined to delete the
+   * key, false to leave it. The seq, or undefined if it was left.
+   */
+  update(tree: BlobId, key: Key, decide: Decide, options?: PutOptions): number | undefined {
+    const seq = this.log.transactions.change((op) => {
+      this.nodes.setKey(key);
+      const frame = this.#latchLeaf(op, tree);
+      const current = this.#copyValue(tree, frame, this.descent.id);
+      const value = decide(current);
+      if (value === false || (value === undefined && current === undefined)) return undefined;
+      return this.#commit(op, [{ tree, key, value }]);
+    }, this.#options(options));
+    return seq === undefined ? undefined : this.#flushed(seq);
+  }
+}
+
+const LAZY = { owner: TREE_OWNER, durability: 'none' } as const;

@@ -1,0 +1,446 @@
+/**
+ * A tree as its users see it: typed keys and values, ranges, lists.
+ *
+ * Owns:        nothing; TreeStore does the work.
+ * Threads:     one object for each thread; all threads may change one tree at once.
+ */
+import { Buffer } from 'node:buffer';
+import type { BlobId } from '../store/contract.ts';
+import type { Entry } from './change.ts';
+import { clearRange } from './clear.ts';
+import { asBytes, type Codec } from './codec.ts';
+import {
+  type Batch,
+  type Bounds,
+  COLLECT_KEYS,
+  COLLECT_VALUES,
+  Cursor,
+  prefixEnd,
+} from './cursor.ts';
+import { mergeAround } from './merge.ts';
+import type { Key, PutOptions, ReadValue, TreeStore } from './store.ts';
+
+/** Which keys, in which order. Crossed bounds give nothing. */
+export interface RangeOptions<K> {
+  readonly gt?: K;
+  readonly gte?: K;
+  readonly lt?: K;
+  readonly lte?: K;
+  readonly reverse?: boolean;
+  /** At most so many entries. */
+  readonly limit?: number;
+}
+
+/** A put or a delete of a batch. */
+export type BatchOperation<K, V> =
+  | { readonly type: 'put'; readonly key: K; readonly value: V }
+  | { readonly type: 'del'; readonly key: K };
+
+export interface ListOptions {
+  /** Keys that go on beyond it, behind the prefix, are rolled up into one common prefix. */
+  readonly delimiter?: string;
+  /** Only what comes behind this key or common prefix. */
+  readonly startAfter?: string;
+  readonly limit?: number;
+}
+
+/** What a list gives: an entry, or a common prefix. */
+export type ListItem<V> =
+  | { readonly type: 'entry'; readonly key: string; readonly value: V }
+  | { readonly type: 'prefix'; readonly prefix: string };
+
+/** What a range gives: iterate it, at once or asynchronously; each iteration begins anew. */
+export interface Range<T> extends Iterable<T>, AsyncIterable<T> {
+  toArray(): T[];
+}
+
+type Shape = 'entries' | 'keys' | 'values';
+
+const WHAT: Readonly<Record<Shape, number>> = {
+  entries: COLLECT_KEYS | COLLECT_VALUES,
+  keys: COLLECT_KEYS,
+  values: COLLECT_VALUES | COLLECT_KEYS,
+};
+/** Entries of the first batch of a range: many ranges are short. */
+const FIRST_BATCH = 64;
+
+export interface TreeParts<K, V> {
+  readonly store: TreeStore;
+  /** Id of the root, asked for at each call: a tree may be made late. */
+  readonly root: () => BlobId;
+  readonly name: string;
+  readonly key: Codec<K>;
+  readonly value: Codec<V>;
+}
+
+export class Tree<K = Uint8Array, V = Uint8Array> {
+  /** The tree's name in its store. */
+  readonly name: string;
+  readonly #store: TreeStore;
+  readonly #root: () => BlobId;
+  readonly #key: Codec<K>;
+  readonly #value: Codec<V>;
+
+  /** @internal See `Weirpool.tree`. */
+  constructor({ store, root, name, key, value }: TreeParts<K, V>) {
+    this.#store = store;
+    this.#root = root;
+    this.name = name;
+    this.#key = key;
+    this.#value = value;
+  }
+
+  // --- one key -----------------------------------------------------------------------------------------
+
+  /** The value, a copy that is the caller's; undefined if there is none. */
+  get(key: K): V | undefined {
+    const bytes = this.#store.get(this.#root(), this.#key.encode(key));
+    return bytes === undefined ? undefined : this.#value.decode(bytes);
+  }
+
+  has(key: K): boolean {
+    return this.#store.has(this.#root(), this.#key.encode(key));
+  }
+
+  getMany(keys: readonly K[]): (V | undefined)[] {
+    return keys.map((key) => this.get(key));
+  }
+
+  /**
+   * Reads a value without a copy: `look(bytes, start, end)`, which may run several times over bytes
+   * that are changing; what it returns or throws counts only once they have been found untouched. It
+   * must not write, nor keep `bytes`. Undefined if there is no value.
+   */
+  read<T>(key: K, look: ReadValue<T>): T | undefined {
+    return this.#store.read(this.#root(), this.#key.encode(key), look);
+  }
+
+  /**
+   * Puts a value: in memory and in the log's ring when it returns; the seq says what to wait for.
+   *
+   * @throws {RangeError} a key above 4,096 bytes (an eighth of the blob size), a value above the
+   *         largest record. {WeirpoolError} as `BufferPool.change`.
+   */
+  put(key: K, value: V, options?: PutOptions): number {
+    const bytes = asBytes(this.#value.encode(value));
+    this.#store.assertValue(bytes);
+    return this.#store.put(this.#root(), this.#key.encode(key), bytes, options);
+  }
+
+  /** Puts a value unless the key is there: the seq, or undefined. */
+  putIfAbsent(key: K, value: V, options?: PutOptions): number | undefined {
+    const bytes = asBytes(this.#value.encode(value));
+    this.#store.assertValue(bytes);
+    const decide = (current: Buffer | undefined): Uint8Array | false =>
+      current === undefined && bytes;
+    return this.#store.update(this.#root(), this.#key.encode(key), decide, options);
+  }
+
+  /**
+   * Puts a value, or deletes the key with undefined, if the value that is there is `expected`
+   * (undefined: none): the seq, or undefined. Values are compared as bytes.
+   */
+  compareAndSwap(
+    key: K,
+    expected: V | undefined,
+    value: V | undefined,
+    options?: PutOptions,
+  ): number | undefined {
+    const old = expected === undefined ? undefined : asBytes(this.#value.encode(expected));
+    const bytes = value === undefined ? undefined : asBytes(this.#value.encode(value));
+    if (bytes !== undefined) this.#store.assertValue(bytes);
+    const decide = (current: Buffer | undefined): Uint8Array | undefined | false =>
+      isSame(current, old) ? bytes : false;
+    return this.#store.update(this.#root(), this.#key.encode(key), decide, options);
+  }
+
+  /** Deletes a key. Deleting what is not there is no error. */
+  delete(key: K, options?: PutOptions): { readonly seq: number; readonly existed: boolean } {
+    const root = this.#root();
+    const bytes = this.#key.encode(key);
+    const { seq, existed, isSparse } = this.#store.delete(root, bytes, options);
+    if (isSparse) mergeAround(this.#store, root, bytes);
+    return { seq, existed };
+  }
+
+  // --- several keys ------------------------------------------------------------------------------------
+
+  /**
+   * Makes all changes atomically, in order: the seq; 0 for an empty batch.
+   *
+   * @throws {WeirpoolError} `RECORD_TOO_LARGE`, `OP_TOO_LARGE`: too much at once, nothing was done.
+   */
+  batch(operations: readonly BatchOperation<K, V>[], options?: PutOptions): number {
+    const entries = operations.map((operation) => this.entryOf(operation));
+    return entries.length === 0 ? 0 : this.#store.change(entries, options);
+  }
+
+  /** @internal */
+  entryOf(operation: BatchOperation<K, V>): Entry {
+    const tree = this.#root();
+    const key = this.#key.encode(operation.key);
+    if (operation.type === 'del') return { tree, key, value: undefined };
+    if (operation.type !== 'put') throw new TypeError("An operation is of type 'put' or 'del'");
+    const value = asBytes(this.#value.encode(operation.value));
+    this.#store.assertValue(value);
+    return { tree, key, value };
+  }
+
+  /**
+   * Deletes all keys of a range, a leaf at a time: how many there were. Each step is atomic; after a
+   * crash a part may be left, and the same call ends it.
+   */
+  clear(range: Omit<RangeOptions<K>, 'reverse' | 'limit'> = {}): number {
+    const { low, lowExclusive, high, highInclusive } = this.#bounds(range);
+    const from = low === undefined ? EMPTY : lowExclusive ? after(low) : low;
+    const until = high !== undefined && highInclusive ? after(high) : high;
+    return clearRange(this.#store, this.#root(), { low: from, high: until });
+  }
+
+  // --- ranges --------------------------------------------------------------------------------------------
+
+  /** Entries in the order of their keys. Consistent per node; the tree may change meanwhile. */
+  range(options: RangeOptions<K> = {}): Range<[K, V]> {
+    const key = this.#key;
+    const value = this.#value;
+    return this.#rangeOf(options, 'entries', (batch, index) => [
+      key.decode(keyIn(batch, index)),
+      value.decode(valueIn(batch, index)),
+    ]);
+  }
+
+  keys(options: RangeOptions<K> = {}): Range<K> {
+    const key = this.#key;
+    return this.#rangeOf(options, 'keys', (batch, index) => key.decode(keyIn(batch, index)));
+  }
+
+  values(options: RangeOptions<K> = {}): Range<V> {
+    const value = this.#value;
+    return this.#rangeOf(options, 'values', (batch, index) => value.decode(valueIn(batch, index)));
+  }
+
+  /** Entries whose keys begin with `prefix`. */
+  prefix(prefix: K, options: Pick<RangeOptions<K>, 'reverse' | 'limit'> = {}): Range<[K, V]> {
+    const low = toBytes(this.#key.encode(prefix));
+    const bounds = { low, lowExclusive: false, high: prefixEnd(low), highInclusive: false };
+    const key = this.#key;
+    const value = this.#value;
+    return new TreeRange(this.#store, this.#root, bounds, 'entries', options, (batch, index) => [
+      key.decode(keyIn(batch, index)),
+      value.decode(valueIn(batch, index)),
+    ]);
+  }
+
+  #rangeOf<T>(options: RangeOptions<K>, shape: Shape, make: MakeItem<T>): Range<T> {
+    return new TreeRange(this.#store, this.#root, this.#bounds(options), shape, options, make);
+  }
+
+  #bounds({ gt, gte, lt, lte }: RangeOptions<K>): Bounds {
+    const encode = (key: K | undefined): Uint8Array | undefined =>
+      key === undefined ? undefined : toBytes(this.#key.encode(key));
+    const above = encode(gt);
+    const from = encode(gte);
+    const below = encode(lt);
+    const until = encode(lte);
+    const lowExclusive =
+      above !== undefined && (from === undefined || Buffer.compare(above, from) >= 0);
+    const isBelow =
+      below !== undefined && (until === undefined || Buffer.compare(below, until) <= 0);
+    return {
+      low: lowExclusive ? above : from,
+      lowExclusive,
+      high: isBelow ? below : until,
+      highInclusive: !isBelow,
+    };
+  }
+
+  /** How many keys there are in the range. */
+  count(options: Omit<RangeOptions<K>, 'reverse' | 'limit'> = {}): number {
+    const what = { what: 0, reverse: false };
+    const cursor = new Cursor(this.#store, this.#root(), this.#bounds(options), what);
+    let count = 0;
+    for (let batch = cursor.next(); batch !== undefined; batch = cursor.next())
+      count += batch.count;
+    return count;
+  }
+
+  first(options: RangeOptions<K> = {}): [K, V] | undefined {
+    for (const entry of this.range({ ...options, limit: 1 })) return entry;
+    return undefined;
+  }
+
+  last(options: RangeOptions<K> = {}): [K, V] | undefined {
+    return this.first({ ...options, reverse: true });
+  }
+
+  /**
+   * Keys that begin with `prefix`, those that go on beyond a delimiter rolled up into common prefixes:
+   * what lies below one of these is skipped, not read. For trees whose keys are UTF-8.
+   */
+  *list(prefix = '', options: ListOptions = {}): Generator<ListItem<V>, void, undefined> {
+    const { delimiter = '/', startAfter, limit = Number.POSITIVE_INFINITY } = options;
+    const store = this.#store;
+    const begin = Buffer.from(prefix);
+    const mark = Buffer.from(delimiter);
+    const high = prefixEnd(begin);
+    let left = limit;
+    let low: Buffer | undefined = begin;
+    let lowExclusive = false;
+    if (startAfter !== undefined && Buffer.compare(Buffer.from(startAfter), begin) > 0) {
+      const behind = rollUp(Buffer.from(startAfter), begin, mark);
+      low = behind === undefined ? Buffer.from(startAfter) : prefixEnd(behind);
+      lowExclusive = behind === undefined;
+    }
+    while (low !== undefined && left > 0) {
+      const bounds: Bounds = { low, lowExclusive, high, highInclusive: false };
+      const options = { what: WHAT.entries, reverse: false };
+      const cursor = new Cursor(store, this.#root(), bounds, options);
+      low = undefined;
+      let size = 2;
+      scan: for (let batch = cursor.next(size); batch !== undefined; batch = cursor.next(size)) {
+        size = Math.min(size * 8, FIRST_BATCH * 8);
+        for (let index = 0; index < batch.count; index++) {
+          if (left-- <= 0) return;
+          const key = keyIn(batch, index);
+          const common = rollUp(key, begin, mark);
+          if (common === undefined) {
+            const value = this.#value.decode(valueIn(batch, index));
+            yield { type: 'entry', key: key.toString(), value };
+            continue;
+          }
+          yield { type: 'prefix', prefix: common.toString() };
+          low = prefixEnd(common);
+          lowExclusive = false;
+          break scan;
+        }
+      }
+    }
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** The part of a key up to and with the first delimiter behind the prefix; undefined: none. */
+function rollUp(key: Buffer, prefix: Buffer, delimiter: Buffer): Buffer | undefined {
+  if (delimiter.length === 0) return undefined;
+  const at = key.indexOf(delimiter, prefix.length);
+  return at < 0 ? undefined : key.subarray(0, at + delimiter.length);
+}
+
+function isSame(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return Buffer.compare(a, b) === 0;
+}
+
+function toBytes(key: Key): Uint8Array {
+  return typeof key === 'string' ? Buffer.from(key, 'utf8') : key;
+}
+
+/** The next possible key. */
+function after(key: Uint8Array): Buffer {
+  return Buffer.concat([key, Buffer.from([0])]);
+}
+
+function keyIn({ bytes, places }: Batch, index: number): Buffer {
+  return bytes.subarray(
+    places[index * 3],
+    (places[index * 3] as number) + keyBytes(bytes, places, index),
+  );
+}
+
+function keyBytes(bytes: Buffer, places: Uint32Array, index: number): number {
+  return bytes.readUInt32LE((places[index * 3] as number) - 8);
+}
+
+function valueIn({ bytes, places }: Batch, index: number): Buffer {
+  return bytes.subarray(places[index * 3 + 1], places[index * 3 + 2]);
+}
+
+type MakeItem<T> = (batch: Batch, index: number) => T;
+
+class TreeRange<T> implements Range<T> {
+  readonly #store: TreeStore;
+  readonly #root: () => BlobId;
+  readonly #bounds: Bounds;
+  readonly #shape: Shape;
+  readonly #reverse: boolean;
+  readonly #limit: number;
+  readonly #make: MakeItem<T>;
+
+  constructor(
+    store: TreeStore,
+    root: () => BlobId,
+    bounds: Bounds,
+    shape: Shape,
+    { reverse = false, limit = Number.POSITIVE_INFINITY }: { reverse?: boolean; limit?: number },
+    make: MakeItem<T>,
+  ) {
+    if (typeof limit !== 'number' || Number.isNaN(limit)) throw new TypeError('limit is a number');
+    this.#store = store;
+    this.#root = root;
+    this.#bounds = bounds;
+    this.#shape = shape;
+    this.#reverse = reverse;
+    this.#limit = limit;
+    this.#make = make;
+  }
+
+  [Symbol.iterator](): Iterator<T> {
+    const options = { what: WHAT[this.#shape], reverse: this.#reverse };
+    const cursor = new Cursor(this.#store, this.#root(), this.#bounds, options);
+    return new RangeIterator(cursor, this.#limit, this.#make);
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
+    let sinceTurn = 0;
+    for (const item of this) {
+      yield item;
+      if (++sinceTurn < FIRST_BATCH * 4) continue;
+      sinceTurn = 0;
+      await new Promise((done) => setImmediate(done));
+    }
+  }
+
+  toArray(): T[] {
+    return [...this];
+  }
+}
+
+/** Written out: a generator costs more than what it wraps. */
+class RangeIterator<T> implements Iterator<T> {
+  readonly #cursor: Cursor;
+  readonly #make: MakeItem<T>;
+  #left: number;
+  #batch: Batch | undefined;
+  #index = 0;
+  #size = FIRST_BATCH;
+
+  constructor(cursor: Cursor, limit: number, make: MakeItem<T>) {
+    this.#cursor = cursor;
+    this.#left = limit;
+    this.#make = make;
+  }
+
+  next(): IteratorResult<T> {
+    let batch = this.#batch;
+    if (batch === undefined || this.#index === batch.count) {
+      if (this.#left <= 0) return { done: true, value: undefined };
+      batch = this.#cursor.next(Math.min(this.#left, this.#size));
+      this.#size = Number.POSITIVE_INFINITY;
+      this.#batch = batch;
+      this.#index = 0;
+      if (batch === undefined) {
+        this.#left = 0;
+        return { done: true, value: undefined };
+      }
+      this.#left -= batch.count;
+    }
+    return { done: false, value: this.#make(batch, this.#index++) };
+  }
+
+  return(): IteratorResult<T> {
+    this.#left = 0;
+    this.#batch = undefined;
+    return { done: true, value: undefined };
+  }
+}
