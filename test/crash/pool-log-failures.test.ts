@@ -48,10 +48,9 @@ describe('a pool that cannot write its log', () => {
   it('ends a round with an error instead of waiting for a full disk for ever', async () => {
     await underStepClock(async () => {
       const { fs, pool } = await openOnFaulty();
-      // Half of a segment each: the third needs one that is not there.
-      fs.plan = ({ operation, path }) =>
-        operation === 'open' && path?.endsWith('.tmp') === true ? 'ENOSPC' : undefined;
-      for (let n = 0; n < 3; n++) change(pool, 8000);
+      fs.plan = ({ operation, file }) =>
+        operation === 'write' && file?.includes('wal-') === true ? 'ENOSPC' : undefined;
+      change(pool, 8000);
       const failing = pool.checkpoint();
       await expect(failing).rejects.toMatchObject({ code: 'STORE_IO', outcome: 'not_applied' });
       expect(takeHangs()).toEqual([]);

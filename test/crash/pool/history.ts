@@ -112,10 +112,16 @@ export class History {
     return count === 0 ? EMPTY_DIGEST : (this.commits[count - 1]?.digest ?? '');
   }
 
-  /** After how many commits the state was this one, looked for from the last to the first. */
-  find(digest: string, from: number, to: number): number | undefined {
-    for (let count = to; count >= from; count--) if (this.digestAt(count) === digest) return count;
-    return undefined;
+  /**
+   * After how many commits the state was this one, from the last to the first: more than one if a
+   * commit has changed nothing, or a later one has changed it back.
+   */
+  findAll(digest: string, from: number, to: number): number[] {
+    const counts: number[] = [];
+    for (let count = to; count >= from; count--) {
+      if (this.digestAt(count) === digest) counts.push(count);
+    }
+    return counts;
   }
 
   /** What differs from the state after so many commits. */

@@ -49,7 +49,10 @@ export async function recover(
   const session = new Session(product, fs, new History(), random, { tolerant });
   const replayed = await session.open();
   const found = stateOf(session.pool);
-  const count = history.find(digestOf(found), least, mark.issued);
+  const counts = history.findAll(digestOf(found), least, mark.issued);
+  // The same state may have been there twice: what was replayed tells which one it is.
+  const isReplayed = (end: number): boolean => wrongReplay(replayed, history, end).length === 0;
+  const count = counts.find(isReplayed) ?? counts[0];
   const violations =
     count === undefined
       ? [`no state from ${least} to ${mark.issued}: ${nearest(history, found, least, mark.issued)}`]
@@ -112,7 +115,7 @@ function nearest(
   least: number,
   most: number,
 ): string {
-  const older = history.find(digestOf(found), 0, history.commits.length);
+  const older = history.findAll(digestOf(found), 0, history.commits.length)[0];
   if (older !== undefined) return `it is the one after ${older}`;
   const texts = Array.from({ length: most - least + 1 }, (_, n) =>
     history.describe(found, least + n),
