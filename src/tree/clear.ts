@@ -58,7 +58,7 @@ function clearStep(store: TreeStore, op: Op, tree: BlobId, range: ClearRange): S
   const ends = isAtMost(range.high, bound);
   const high = ends ? range.high : bound;
   const record = { tree, low: range.low, high };
-  const cleared = clearLeaf(store, op, record, () => op.seal(encodeClear(record).length));
+  const cleared = clearLeaf(store, op, record, () => op.seal(encodeClear(record).length), id);
   if (cleared > 0) op.commit(encodeClear(record));
   return { cleared, next: ends ? undefined : bound, sparse: cleared > 0 };
 }
@@ -91,11 +91,12 @@ export function clearLeaf(
   op: Op,
   { tree, low, high }: Omit<ClearRecord, 'type'>,
   seal: () => void,
+  held?: BlobId,
 ): number {
   const { nodes, descent } = store;
   nodes.setKey(low);
-  const isHeld = (held: BlobId): boolean => op.holds(held);
-  const id = descent.tryId(tree, 0, isHeld) || descent.with(tree, 0, (_frame, found) => found);
+  // What is held already must not be looked for: it would be latched a second time.
+  const id = held ?? descent.with(tree, 0, (_frame, found) => found);
   const frame = op.write(id).frameIndex;
   const from = nodes.find(frame) >> 1;
   let end = nodes.countOf(frame);

@@ -7,6 +7,11 @@ import { Random, testSeed } from '../support/seed.ts';
 import { Crashes, type CrashOptions, LOSSES } from './pool/crashes.ts';
 import { PRODUCT } from './pool/product.ts';
 
+/** A workload that is known to get that far, unless others are asked for: LONG=1, SEED=. */
+const KNOWN_SEED = 3416234173;
+const SEED_OF_DEPTH =
+  process.env['LONG'] === '1' || process.env['SEED'] !== undefined ? testSeed() : KNOWN_SEED;
+
 const LONG = process.env['LONG'] === '1';
 const RUNS = LONG ? 40 : 2;
 const TIMEOUT_MS = LONG ? 7_200_000 : 600_000;
@@ -41,7 +46,7 @@ describe('a pool with a log', () => {
   it(
     'R1 holds it also when recovery itself dies at any file call',
     async () => {
-      const crashes = new Crashes(PRODUCT, Random.fork(testSeed(), 1000).uint32());
+      const crashes = new Crashes(PRODUCT, Random.fork(SEED_OF_DEPTH, 1000).uint32());
       const every = LONG ? 7 : 330;
       await crashes.ofWorkload({
         losses: (call) => (call % 3 === 1 ? [any] : []),
