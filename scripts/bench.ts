@@ -22,8 +22,12 @@ const SUITES: readonly string[] = [
   'checkpoint',
   'reopen',
   'sustained',
+  'tree',
 ];
-const USAGE = `usage: npm run bench -- ${SUITES.join('|')} [--json] [--seconds S]`;
+const USAGE = `usage: npm run bench -- ${SUITES.join('|')} [--json] [--seconds S]
+       npm run bench -- tree [--only CASE,...] [--stores STORE,...] [--json] [--seconds S]`;
+/** Options of some suites alone, which check their values themselves. */
+const OWN_OPTIONS: Readonly<Record<string, readonly string[]>> = { tree: ['only', 'stores'] };
 const EXIT_USAGE = 2;
 const SECONDS_MAX = 3600;
 
@@ -54,6 +58,12 @@ function parseCommand(argv: readonly string[]): Command | string {
     }
     args.push('--seconds', String(seconds));
   }
+  for (const name of ['only', 'stores'] as const) {
+    const value = values[name];
+    if (value === undefined) continue;
+    if (OWN_OPTIONS[suite]?.includes(name) !== true) return `${suite} has no --${name}.`;
+    args.push(`--${name}`, value);
+  }
   return { suite, args };
 }
 
@@ -61,7 +71,12 @@ function parseOptions(argv: readonly string[]) {
   return parseArgs({
     args: [...argv],
     allowPositionals: true,
-    options: { json: { type: 'boolean' }, seconds: { type: 'string' } },
+    options: {
+      json: { type: 'boolean' },
+      seconds: { type: 'string' },
+      only: { type: 'string' },
+      stores: { type: 'string' },
+    },
   });
 }
 

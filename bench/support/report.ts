@@ -40,10 +40,11 @@ const SEED_DEFAULT = 1;
 /** Options of a suite program; scripts/bench.ts has checked them. */
 export function suiteOptions(): SuiteOptions {
   const { values } = parseArgs({
+    strict: false,
     options: { json: { type: 'boolean' }, seconds: { type: 'string' } },
   });
   return {
-    json: values.json ?? false,
+    json: values.json === true,
     seconds: Number(values.seconds ?? SECONDS_DEFAULT),
     seed: Number(process.env['SEED'] || SEED_DEFAULT),
   };
@@ -60,7 +61,8 @@ function commit(): string {
   }
 }
 
-function header(bench: string, { seconds, seed }: SuiteOptions): string {
+/** First line of a report. */
+export function header(bench: string, { seconds, seed }: SuiteOptions): string {
   const processors = cpus();
   return [
     `${bench}: commit ${commit()}, ${processors[0]?.model.trim() ?? 'unknown CPU'}, `,
