@@ -465,6 +465,8 @@ export const NODE_MAGIC: u32 = 0x4e_57_54_31; // "1TWN"
 export const N_MAGIC: u32 = 0;
 /** u8: 0 for a leaf, the height above the leaves for an inner node. */
 export const N_LEVEL: u32 = 4;
+/** u8: hints that are in use, all of them or none. */
+export const N_HINT_COUNT: u32 = 5;
 /** u16: insertions in a row that each came right behind the one before. */
 export const N_RUN: u32 = 6;
 /** u32: entries; offset of the lowest entry; bytes of entries that nobody points to. */
@@ -488,8 +490,11 @@ export const N_TEMPLATE: u32 = 64;
 /** 0xff where all keys have the template's byte. */
 export const N_MASK: u32 = 192;
 export const TEMPLATE_BYTES: u32 = 128;
+/** Hint, shaped like a slot: u64 head, u32 slot before which no head is above, behind none below. */
+export const N_HINTS: u32 = 320;
+export const HINTS: u32 = 32;
 /** Slot: u64 head, u32 offset of the entry. */
-export const N_SLOTS: u32 = 320;
+export const N_SLOTS: u32 = 704;
 export const N_SLOT_BYTES: u32 = 12;
 /** Entry: u16 key length, u32 value word, key, value. */
 export const E_KEY_BYTES: u32 = 0;
@@ -509,6 +514,7 @@ export const SPIN_MAX: u32 = 200;
 
 // --- what the plan relies on, checked by the compiler -----------------------------------------
 
+if (N_HINTS + HINTS * N_SLOT_BYTES > N_SLOTS) ERROR('the hints reach into the slots');
 if (LOCKS_END > SLOTS) ERROR('the locks reach into the thread slots');
 if (SLOTS + SLOTS_MAX * SLOT_BYTES > DESC_A) ERROR('the thread slots reach into the descriptors');
 if (H_ROUND_MS + ROUND_PHASES * 8 > H_ROUND_ERROR) ERROR('the phases reach into the errors');

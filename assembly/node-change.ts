@@ -11,6 +11,7 @@ import {
   E_KEY,
   E_KEY_BYTES,
   E_VALUE,
+  HINTS,
   N_COUNT,
   N_GARBAGE,
   N_HEAP,
@@ -38,6 +39,7 @@ import {
 } from './layout';
 import {
   compareBytes,
+  copyBytes,
   countOf,
   deviation,
   entryAt,
@@ -47,7 +49,9 @@ import {
   positionAt,
   positionsOf,
   slotAddress,
+  templateEnd,
 } from './node';
+import { hintAddress, hintsInserted, hintsRemoved, makeHints } from './node-hints';
 
 const RUN_MAX: u32 = 0xffff;
 
@@ -105,12 +109,17 @@ function addPosition(n: usize, count: u32, position: u32): void {
     const head = load<u64>(at);
     store<u64>(at, (head & kept) | byte | ((head & ~kept) >> 8));
   }
+  for (let hint: u32 = 0; hint < HINTS; hint++) {
+    const at = hintAddress(n, hint);
+    const head = load<u64>(at);
+    store<u64>(at, (head & kept) | byte | ((head & ~kept) >> 8));
+  }
 }
 
 /** The mask: 0xff wherever all keys must have the template's byte. */
 function coverTemplate(n: usize): void {
   const positions = positionsOf(n);
-  const end = positions < POSITIONS_MAX ? TEMPLATE_BYTES : positionAt(n, POSITIONS_MAX - 1) + 1;
+  const end = templateEnd(n);
   memory.fill(n + N_MASK, 0xff, end);
   memory.fill(n + N_MASK + end, 0, TEMPLATE_BYTES - end);
   for (let i: u32 = 0; i < positions; i++) store<u8>(n + positionAt(n, i), 0, N_MASK);
@@ -165,13 +174,13 @@ function replaceAt(n: usize, size: u32, slot: u32, value: usize, word: u32): i32
     if (gapOf(n, size) < <i32>need) return NODE_FULL;
     entry = takeHeap(n, need);
     store<u16>(entry, <u16>keyBytes, E_KEY_BYTES);
-    memory.copy(entry + E_KEY, old + E_KEY, keyBytes);
+    copyBytes(entry + E_KEY, old + E_KEY, keyBytes);
     store<u32>(slotAddress(n, slot), <u32>(entry - n), 8);
     store<u32>(n, load<u32>(n, N_GARBAGE) + entryBytes(old), N_GARBAGE);
   }
   store<u32>(entry, word, E_VALUE);
   const target = entry + E_KEY + keyBytes;
-  if (value != 0) memory.copy(target, value, valueBytes);
+  if (value != 0) copyBytes(target, value, valueBytes);
   return <i32>(target - n);
 }
 
@@ -200,14 +209,15 @@ function insertAt(
   const entry = takeHeap(n, need);
   store<u16>(entry, <u16>bytes, E_KEY_BYTES);
   store<u32>(entry, word, E_VALUE);
-  memory.copy(entry + E_KEY, key, bytes);
+  copyBytes(entry + E_KEY, key, bytes);
   const target = entry + E_KEY + bytes;
-  if (value != 0) memory.copy(target, value, valueBytes);
+  if (value != 0) copyBytes(target, value, valueBytes);
   const at = slotAddress(n, slot);
   memory.copy(at + N_SLOT_BYTES, at, (count - slot) * N_SLOT_BYTES);
   store<u64>(at, headOf(n, pad));
   store<u32>(at, <u32>(entry - n), 8);
   store<u32>(n, count + 1, N_COUNT);
+  hintsInserted(n, slot, count + 1);
   noteInsertion(n, slot);
   return <i32>(target - n);
 }
@@ -229,6 +239,7 @@ export function nodeRemove(n: usize, size: u32, slot: u32): i32 {
   store<u32>(n, load<u32>(n, N_GARBAGE) + entryBytes(entry), N_GARBAGE);
   memory.copy(at, at + N_SLOT_BYTES, (<u32>count - slot - 1) * N_SLOT_BYTES);
   store<u32>(n, <u32>count - 1, N_COUNT);
+  hintsRemoved(n, slot, slot + 1);
   return 0;
 }
 
@@ -268,7 +279,7 @@ export function nodeAppend(to: usize, n: usize, size: u32, from: u32, end: u32):
     const bytes = entryBytes(entry);
     if (gapOf(to, size) < <i32>(bytes + N_SLOT_BYTES)) return NODE_CORRUPT;
     const target = takeHeap(to, bytes);
-    memory.copy(target, entry, bytes);
+    copyBytes(target, entry, bytes);
     store<u32>(slotAddress(to, count), <u32>(target - to), 8);
     store<u32>(to, ++count, N_COUNT);
   }
@@ -287,6 +298,7 @@ export function nodeFinish(n: usize, size: u32, pad: usize): i32 {
     padSlot(n, size, slot, pad);
     store<u64>(slotAddress(n, slot), headOf(n, pad));
   }
+  makeHints(n, count);
   return 0;
 }
 
@@ -503,6 +515,7 @@ export function nodeRemoveRange(n: usize, size: u32, from: u32, end: u32): i32 {
   memory.copy(at, slotAddress(n, end), (<u32>count - end) * N_SLOT_BYTES);
   store<u32>(n, load<u32>(n, N_GARBAGE) + garbage, N_GARBAGE);
   store<u32>(n, <u32>count - (end - from), N_COUNT);
+  hintsRemoved(n, from, end);
   return 0;
 }
 
@@ -543,8 +556,8 @@ export function nodeCollect(
     const at = to + done;
     store<u32>(at, keys);
     store<u32>(at, word, 4);
-    memory.copy(at + 8, entry + E_KEY, keys);
-    memory.copy(at + 8 + keys, entry + E_KEY + keyBytes, values);
+    copyBytes(at + 8, entry + E_KEY, keys);
+    copyBytes(at + 8 + keys, entry + E_KEY + keyBytes, values);
     done += 8 + keys + values;
     slot += step;
   }

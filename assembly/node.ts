@@ -19,7 +19,10 @@ import {
   E_KEY,
   E_KEY_BYTES,
   E_VALUE,
+  HINTS,
   N_COUNT,
+  N_HINT_COUNT,
+  N_HINTS,
   N_MAGIC,
   N_MASK,
   N_POSITION_COUNT,
@@ -71,10 +74,26 @@ export function compareBytes(a: usize, aBytes: u32, b: usize, bBytes: u32): i32 
   return <i32>aBytes - <i32>bBytes;
 }
 
+/** Longest copy that is made here: beyond it a call of `memory.copy` costs less. */
+const SHORT_COPY_MAX: u32 = 256;
+
+/** Copies bytes between areas that do not overlap. */
+export function copyBytes(to: usize, from: usize, bytes: u32): void {
+  if (bytes > SHORT_COPY_MAX) {
+    memory.copy(to, from, bytes);
+  } else if (bytes >= 16) {
+    for (let at: u32 = 0; at + 16 <= bytes; at += 16) v128.store(to + at, v128.load(from + at));
+    // The last block overlaps the one before.
+    v128.store(to + bytes - 16, v128.load(from + bytes - 16));
+  } else {
+    for (let at: u32 = 0; at < bytes; at++) store<u8>(to + at, load<u8>(from + at));
+  }
+}
+
 /** Copies the first TEMPLATE_BYTES bytes of a key, zeros behind its end: what heads are made of. */
 export function padKey(key: usize, bytes: u32, pad: usize): void {
   for (let at: u32 = 0; at < TEMPLATE_BYTES; at += 16) v128.store(pad + at, v128.splat<u8>(0));
-  memory.copy(pad, key, min(bytes, TEMPLATE_BYTES));
+  copyBytes(pad, key, min(bytes, TEMPLATE_BYTES));
 }
 
 export function positionsOf(n: usize): u32 {
@@ -83,6 +102,12 @@ export function positionsOf(n: usize): u32 {
 
 export function positionAt(n: usize, index: u32): u32 {
   return <u32>load<u16>(n + (index << 1), N_POSITIONS) & (TEMPLATE_BYTES - 1);
+}
+
+/** Where the template ends: behind the last of eight positions, or not before TEMPLATE_BYTES. */
+export function templateEnd(n: usize): u32 {
+  const full = positionsOf(n) == POSITIONS_MAX;
+  return full ? positionAt(n, POSITIONS_MAX - 1) + 1 : TEMPLATE_BYTES;
 }
 
 /** The head that the node gives a padded key, from its bytes at the node's positions. */
@@ -97,7 +122,8 @@ export function headOf(n: usize, pad: usize): u64 {
 
 /** First position at which the padded key leaves the template, TEMPLATE_BYTES if it does not. */
 export function deviation(n: usize, pad: usize): u32 {
-  for (let at: u32 = 0; at < TEMPLATE_BYTES; at += 16) {
+  const end = templateEnd(n);
+  for (let at: u32 = 0; at < end; at += 16) {
     const differing = v128.and(
       v128.xor(v128.load(pad + at), v128.load(n + at, N_TEMPLATE)),
       v128.load(n + at, N_MASK),
@@ -110,17 +136,52 @@ export function deviation(n: usize, pad: usize): u32 {
   return TEMPLATE_BYTES;
 }
 
-/** First slot whose head is at least (`above`: above) `head`. */
-function boundOfHead(n: usize, count: u32, head: u64, above: bool): u32 {
+/**
+ * First of `length` slots (or hints) from `at` on whose head is at least `head`. Seven heads are
+ * looked at in each step, not one: their loads do not wait for each other, and the search waits for
+ * memory more than for anything else.
+ */
+export function boundAmong(at: usize, length: u32, head: u64): u32 {
+  let low: u32 = 0;
+  while (length > 8) {
+    const step = length >> 3;
+    const stride = step * N_SLOT_BYTES;
+    const from = at + low * N_SLOT_BYTES;
+    const below =
+      <u32>(load<u64>(from + stride) < head) +
+      <u32>(load<u64>(from + 2 * stride) < head) +
+      <u32>(load<u64>(from + 3 * stride) < head) +
+      <u32>(load<u64>(from + 4 * stride) < head) +
+      <u32>(load<u64>(from + 5 * stride) < head) +
+      <u32>(load<u64>(from + 6 * stride) < head) +
+      <u32>(load<u64>(from + 7 * stride) < head);
+    low += below * step;
+    length = below == 7 ? length - 7 * step : step;
+  }
+  // The one behind is the bound when all of these lie below.
+  const end = low + length;
+  while (low < end && load<u64>(at + low * N_SLOT_BYTES) < head) low++;
+  return low;
+}
+
+/**
+ * First slot whose head is at least `head`. The hints lie in the node's first lines; without them
+ * each step of the search would wait for another page of the slots.
+ */
+function boundOfHead(n: usize, count: u32, head: u64): u32 {
   let low: u32 = 0;
   let high = count;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const there = load<u64>(slotAddress(n, middle));
-    if (there < head || (above && there == head)) low = middle + 1;
-    else high = middle;
+  if (load<u8>(n, N_HINT_COUNT) != 0) {
+    const hint = boundAmong(n + N_HINTS, HINTS, head);
+    if (hint < HINTS) high = min(load<u32>(n + hint * N_SLOT_BYTES, N_HINTS + 8), count);
+    if (hint > 0) low = min(load<u32>(n + hint * N_SLOT_BYTES, N_HINTS + 8 - N_SLOT_BYTES), high);
   }
-  return low;
+  return low + boundAmong(slotAddress(n, low), high - low, head);
+}
+
+/** First slot whose head is above `head`. */
+function endOfHead(n: usize, count: u32, head: u64): u32 {
+  return head == u64.MAX_VALUE ? count : boundOfHead(n, count, head + 1);
 }
 
 /** Where a key that leaves the template at `position` belongs: between all and nothing. */
@@ -132,7 +193,7 @@ function boundOutside(n: usize, count: u32, pad: usize, position: u32): u32 {
   const rest = before == 8 ? 0 : ~(<u64>0) >> (before << 3);
   const head = headOf(n, pad) & ~rest;
   const below = load<u8>(pad + position) < load<u8>(n + position, N_TEMPLATE);
-  return boundOfHead(n, count, below ? head : head | rest, !below);
+  return below ? boundOfHead(n, count, head) : endOfHead(n, count, head | rest);
 }
 
 /**
@@ -149,12 +210,12 @@ export function find(n: usize, size: u32, key: usize, bytes: u32, pad: usize): i
 
 /** Only among equal heads the keys themselves are looked at; mostly there is one. */
 function findAmongEqual(n: usize, size: u32, count: u32, key: usize, bytes: u32, head: u64): i32 {
-  let low = boundOfHead(n, count, head, false);
+  let low = boundOfHead(n, count, head);
   let high = low;
   if (low < count && load<u64>(slotAddress(n, low)) == head) {
     const next = low + 1;
     const alone = next == count || load<u64>(slotAddress(n, next)) != head;
-    high = alone ? next : boundOfHead(n, count, head, true);
+    high = alone ? next : endOfHead(n, count, head);
   }
   while (low < high) {
     const middle = (low + high) >> 1;

@@ -63,6 +63,21 @@ interface SharedBuffer extends Buffer {
   utf8Write(text: string, offset: number, length: number): number;
 }
 
+/** Longest string that is written character by character: beyond it a call costs less. */
+const ASCII_MAX = 64;
+
+/** Writes a short string of ASCII: its length, -1 if it is not one. */
+function writeAscii(text: string, bytes: Uint8Array, at: number): number {
+  const { length } = text;
+  if (length > ASCII_MAX) return -1;
+  for (let index = 0; index < length; index++) {
+    const unit = text.charCodeAt(index);
+    if (unit > 0x7f) return -1;
+    bytes[at + index] = unit;
+  }
+  return length;
+}
+
 export class NodeAccess {
   readonly blobBytes: number;
   readonly keyBytesMax: number;
@@ -118,9 +133,12 @@ export class NodeAccess {
     const { buffer, bytes, kernels, key: at, pad } = this.#first;
     let length: number;
     if (typeof key === 'string') {
-      // No character takes more than three bytes of UTF-8 for each of its units.
-      if (key.length * 3 > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
-      length = (buffer as SharedBuffer).utf8Write(key, at, this.keyBytesMax);
+      length = writeAscii(key, bytes, at);
+      if (length < 0) {
+        // No character takes more than three bytes of UTF-8 for each of its units.
+        if (key.length * 3 > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
+        length = (buffer as SharedBuffer).utf8Write(key, at, this.keyBytesMax);
+      }
     } else if (key instanceof Uint8Array) {
       length = key.length;
       this.#assertKey(length);
@@ -162,9 +180,12 @@ export class NodeAccess {
 
   /** Whether the frame holds a node of that tree. */
   isNode(frame: number, tree: number): boolean {
-    const { u32, u64 } = this.#arenaOf(frame);
-    const at = this.#memory.offsetOf(frame);
-    return u32[(at + N_MAGIC) >>> 2] === NODE_MAGIC && Number(u64[(at + N_TREE) / 8]) === tree;
+    const { u32 } = this.#arenaOf(frame);
+    const at = this.#memory.offsetOf(frame) >>> 2;
+    // Two halves: a BigInt would be made and thrown away.
+    const low = u32[at + N_TREE / 4] as number;
+    const high = u32[at + N_TREE / 4 + 1] as number;
+    return u32[at + N_MAGIC / 4] === NODE_MAGIC && low + high * 2 ** 32 === tree;
   }
 
   levelOf(frame: number): number {

@@ -207,7 +207,7 @@ describe('batches', () => {
 
   it('split leaves as often as they must, in order or not, in several trees at once', async () => {
     const disk = newDisk();
-    const db = await openTrees(disk, { frames: 128 });
+    const db = await openTrees(disk, { frames: 160 });
     const [one, two] = [db.tree('one', TEXT), db.tree('two', TEXT)];
     const all = numbered(300);
     const shuffled = [...all].sort(([a], [b]) => (a.slice(-2) < b.slice(-2) ? -1 : 1));
@@ -218,7 +218,7 @@ describe('batches', () => {
     }
     db.durableSync();
     for (const tree of [one, two]) expect(tree.range().toArray()).toEqual(all);
-    const again = await openTrees(killed(disk), { frames: 128 });
+    const again = await openTrees(killed(disk), { frames: 160 });
     for (const name of ['one', 'two']) {
       expect(again.tree(name, TEXT).range().toArray()).toEqual(all);
     }
