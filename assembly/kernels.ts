@@ -34,6 +34,7 @@ export {
   nodeSeparatorOf,
   nodeSplit,
 } from './node-change';
+export { runApply, runEnd, runNeed, runSort } from './node-run';
 
 export function copy(to: usize, from: usize, bytes: usize): void {
   memory.copy(to, from, bytes);

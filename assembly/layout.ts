@@ -504,6 +504,16 @@ export const E_KEY: u32 = 6;
 export const VALUE_OVERFLOW_MASK: u32 = 0x8000_0000;
 export const VALUE_LENGTH_MASK: u32 = 0x7fff_ffff;
 
+/** Entry of a log record of trees, see src/tree/record.ts: f64 tree, u8, u16, u32, key, value. */
+export const RE_OPERATION: u32 = 8;
+export const RE_KEY_BYTES: u32 = 10;
+export const RE_VALUE_BYTES: u32 = 12;
+export const RE_KEY: u32 = 16;
+export const OPERATION_PUT: u32 = 0;
+export const OPERATION_DELETE: u32 = 1;
+/** A run has to do with values in blobs of their own. */
+export const RUN_GENERAL: i32 = 1;
+
 /** The bytes are no node: crafted, or torn under an optimistic reader. */
 export const NODE_CORRUPT: i32 = -2;
 /** No room in one piece; rebuilding the node may make some. */

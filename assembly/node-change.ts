@@ -80,7 +80,7 @@ export function nodeRoom(n: usize, size: u32): i32 {
 }
 
 /** Bytes between slots and entries. */
-function gapOf(n: usize, size: u32): i32 {
+export function gapOf(n: usize, size: u32): i32 {
   const count = countOf(n, size);
   const heap = load<u32>(n, N_HEAP);
   if (count < 0 || heap > size) return -1;
@@ -163,7 +163,7 @@ export function nodePut(
   return replaceAt(n, size, slot, value, word);
 }
 
-function replaceAt(n: usize, size: u32, slot: u32, value: usize, word: u32): i32 {
+export function replaceAt(n: usize, size: u32, slot: u32, value: usize, word: u32): i32 {
   const old = entryAt(n, size, slot);
   if (old == 0) return NODE_CORRUPT;
   const keyBytes = <u32>load<u16>(old, E_KEY_BYTES);
@@ -190,7 +190,7 @@ function takeHeap(n: usize, bytes: u32): usize {
   return n + heap;
 }
 
-function insertAt(
+export function insertAt(
   n: usize,
   size: u32,
   slot: u32,
@@ -204,14 +204,8 @@ function insertAt(
   const need = E_KEY + bytes + valueBytes;
   if (gapOf(n, size) < <i32>(need + N_SLOT_BYTES)) return NODE_FULL;
   const count = load<u32>(n, N_COUNT);
-  if (count == 0) startTemplate(n, pad);
-  else admit(n, count, pad);
-  const entry = takeHeap(n, need);
-  store<u16>(entry, <u16>bytes, E_KEY_BYTES);
-  store<u32>(entry, word, E_VALUE);
-  copyBytes(entry + E_KEY, key, bytes);
-  const target = entry + E_KEY + bytes;
-  if (value != 0) copyBytes(target, value, valueBytes);
+  admitKey(n, count, pad, count == 0);
+  const entry = makeEntry(n, key, bytes, word, value);
   const at = slotAddress(n, slot);
   memory.copy(at + N_SLOT_BYTES, at, (count - slot) * N_SLOT_BYTES);
   store<u64>(at, headOf(n, pad));
@@ -219,11 +213,28 @@ function insertAt(
   store<u32>(n, count + 1, N_COUNT);
   hintsInserted(n, slot, count + 1);
   noteInsertion(n, slot);
-  return <i32>(target - n);
+  return <i32>(entry - n + E_KEY + bytes);
+}
+
+/** Makes room in the heads, so many as there are, for a key; the first one is the template. */
+export function admitKey(n: usize, heads: u32, pad: usize, first: bool): void {
+  if (first) startTemplate(n, pad);
+  else admit(n, heads, pad);
+}
+
+/** Writes an entry, for which there is room; without its slot. The value unless `value` is 0. */
+export function makeEntry(n: usize, key: usize, bytes: u32, word: u32, value: usize): usize {
+  const valueBytes = word & VALUE_LENGTH_MASK;
+  const entry = takeHeap(n, E_KEY + bytes + valueBytes);
+  store<u16>(entry, <u16>bytes, E_KEY_BYTES);
+  store<u32>(entry, word, E_VALUE);
+  copyBytes(entry + E_KEY, key, bytes);
+  if (value != 0) copyBytes(entry + E_KEY + bytes, value, valueBytes);
+  return entry;
 }
 
 /** Insertions that follow each other tell a split where the next ones will go. */
-function noteInsertion(n: usize, slot: u32): void {
+export function noteInsertion(n: usize, slot: u32): void {
   const run = load<u32>(n, N_LAST) + 1 == slot ? min(<u32>load<u16>(n, N_RUN) + 1, RUN_MAX) : 0;
   store<u16>(n, <u16>run, N_RUN);
   store<u32>(n, slot, N_LAST);

@@ -45,6 +45,9 @@ import { type WasmMemory, wasm } from './webassembly.ts';
 const PAGE_BYTES = 65536;
 /** Room for keys, results and short values beside the two blobs of a thread's scratch area. */
 export const SCRATCH_KEY_BYTES: number = 32 * 1024;
+const BATCH_BYTES_MIN = 16 * 1024;
+/** An entry of a batch has at least so many bytes for each byte of its place in two lists. */
+const LIST_SHARE = 4;
 const ARENA_BYTES_MAX = 65536 * PAGE_BYTES;
 const BITS_PER_BYTE = 8;
 /** The bitmap is whole 64-bit words, so that the mapping behind it is aligned. */
@@ -95,9 +98,17 @@ function ceilToPage(bytes: number): number {
   return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
 
-/** Two blobs that kernels build in, and keys. */
+/** The last part of a thread's scratch area: the record of a batch, then two lists of its entries. */
+export function batchAreaOf(blobBytes: number): { recordBytes: number; listBytes: number } {
+  const recordBytes = Math.max(BATCH_BYTES_MIN, blobBytes / 2);
+  return { recordBytes, listBytes: recordBytes / LIST_SHARE };
+}
+
+/** Two blobs that kernels build in, keys, a batch. */
 function scratchBytesOf({ blobBytes, log }: MemoryPlan): number {
-  return log === undefined ? 0 : 2 * blobBytes + SCRATCH_KEY_BYTES;
+  if (log === undefined) return 0;
+  const { recordBytes, listBytes } = batchAreaOf(blobBytes);
+  return 2 * blobBytes + SCRATCH_KEY_BYTES + recordBytes + 2 * listBytes;
 }
 
 function sharedMemory(bytes: number): WasmMemory {

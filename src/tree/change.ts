@@ -59,7 +59,7 @@ interface Parent extends Node {
 /** Insertions in a row after which a split expects the next one to follow too. */
 const RUN_MIN = 8;
 /** A rebuild must free this share of the node, or it would be needed again at once. */
-const SLACK_SHARE = 1 / 16;
+export const SLACK_SHARE: number = 1 / 16;
 /** Largest share of a node's room that one entry may take: halves of a full node then take it. */
 const ENTRY_SHARE = 4;
 
@@ -209,11 +209,34 @@ export class TreeChange {
     return (found & 1) === 1;
   }
 
+  // --- a split for itself -----------------------------------------------------------------------------
+
+  /** Acquires what splitting the leaf of a key takes: whether it can be split. */
+  acquireSplit(tree: BlobId, key: Uint8Array): boolean {
+    this.#nodes.setKey(key);
+    const leaf = this.#leafOf(tree, key);
+    if (this.#nodes.countOf(leaf.frame) < 2) return false;
+    this.#last = leaf;
+    this.#acquireSplits(leaf, 1);
+    this.#acquireParents();
+    return true;
+  }
+
+  /** Splits the leaf; after the seal. */
+  applySplit(tree: BlobId, key: Uint8Array): void {
+    this.#nodes.setKey(key);
+    this.#split(this.#nodeFor(tree, 0), key);
+    this.#discardReserve();
+  }
+
   // --- room --------------------------------------------------------------------------------------------
 
   #acquireRoom(leaf: Leaf): void {
     if (this.#fits(leaf, leaf.need)) return;
-    const splits = this.#splitsOf(leaf, leaf.need);
+    this.#acquireSplits(leaf, this.#splitsOf(leaf, leaf.need));
+  }
+
+  #acquireSplits(leaf: Leaf, splits: number): void {
     this.#reserveNodes(splits);
     const keyMax = Math.max(this.#nodes.keyMaxOf(leaf.frame), this.#nodes.keyBytesMax / 8);
     this.#needParent(leaf, splits * entryBytes(this.#separatorMax(leaf, keyMax), 8));
@@ -221,7 +244,7 @@ export class TreeChange {
 
   /** Separators are parts of keys: of those that are there, or of those that come. */
   #separatorMax(leaf: Leaf, keyMax: number): number {
-    return Math.min(this.#nodes.keyBytesMax, Math.max(keyMax, leaf.need));
+    return Math.min(this.#nodes.keyBytesMax, Math.max(keyMax, leaf.need, leaf.key.length));
   }
 
   #fits({ frame, id, tree }: Node, need: number): boolean {
@@ -330,6 +353,10 @@ export class TreeChange {
         this.#applyPut(entry, REFERENCE_WORD, reference);
       }
     }
+    this.#discardReserve();
+  }
+
+  #discardReserve(): void {
     for (const blob of this.#reserve) this.#op.discard(blob);
     this.#reserve = [];
   }

@@ -24,9 +24,11 @@ import {
   N_SLOTS,
   N_TREE,
   NODE_MAGIC,
+  RE_KEY,
+  RE_KEY_BYTES,
   TEMPLATE_BYTES,
 } from '../generated/layout.ts';
-import type { ThreadMemory } from '../memory/pool-memory.ts';
+import { batchAreaOf, SCRATCH_KEY_BYTES, type ThreadMemory } from '../memory/pool-memory.ts';
 
 /** Longest key in bytes; an eighth of a blob if that is less. */
 export const KEY_BYTES_MAX = 4096;
@@ -41,8 +43,9 @@ const OUT = PAD + TEMPLATE_BYTES;
 const SEPARATOR = OUT + TEMPLATE_BYTES;
 const TEMPORARY = SEPARATOR + KEY_BYTES_MAX;
 const RECORD = TEMPORARY + TEMPLATE_BYTES;
-/** Bytes of a record before its first key; see record.ts. */
-export const RECORD_KEY_OFFSET = 24;
+/** Bytes of a record before its first entry, and before the key of that. */
+export const RECORD_HEADER_BYTES = 8;
+const RECORD_KEY_OFFSET: number = RECORD_HEADER_BYTES + RE_KEY;
 
 interface Arena {
   readonly kernels: KernelExports;
@@ -56,7 +59,12 @@ interface Arena {
   readonly separator: number;
   readonly temporary: number;
   readonly record: number;
-  readonly key: number;
+  /** Where the search key lies; in the first arena perhaps in the record of a batch. */
+  key: number;
+  /** The record of a batch, its entries in order, what was found of them. */
+  readonly batch: number;
+  readonly order: number;
+  readonly found: number;
 }
 
 interface SharedBuffer extends Buffer {
@@ -89,6 +97,9 @@ export class NodeAccess {
   readonly recordBytes: Uint8Array;
   readonly recordView: DataView;
   readonly recordAt: number;
+  /** The same for the record of a batch, and how long it may be. */
+  readonly batchAt: number;
+  readonly batchBytesMax: number;
   /** Length of the search key, and the arena that has it too. */
   keyBytes = 0;
   #keyIn = 0;
@@ -97,9 +108,12 @@ export class NodeAccess {
     this.#memory = memory;
     this.blobBytes = memory.shared.blobBytes;
     this.keyBytesMax = keyBytesMax(this.blobBytes);
+    const { recordBytes, listBytes } = batchAreaOf(this.blobBytes);
+    this.batchBytesMax = recordBytes;
     this.#arenas = memory.shared.arenas.map(({ buffer }, index) => {
       const scratch = memory.scratchOf(index, me);
       const keys = scratch + 2 * this.blobBytes;
+      const batch = keys + SCRATCH_KEY_BYTES;
       return {
         kernels: memory.kernelsOf(index * memory.shared.framesPerArena),
         bytes: new Uint8Array(buffer),
@@ -113,6 +127,9 @@ export class NodeAccess {
         temporary: keys + TEMPORARY,
         record: keys + RECORD,
         key: keys + RECORD + RECORD_KEY_OFFSET,
+        batch,
+        order: batch + recordBytes,
+        found: batch + recordBytes + listBytes,
       };
     });
     this.#first = this.#arenas[0] as Arena;
@@ -120,6 +137,7 @@ export class NodeAccess {
     this.recordBytes = this.#first.bytes;
     this.recordView = new DataView(this.#first.bytes.buffer);
     this.recordAt = this.#first.record;
+    this.batchAt = this.#first.batch;
   }
 
   // --- the search key ------------------------------------------------------------------------------
@@ -130,23 +148,30 @@ export class NodeAccess {
    * @throws {RangeError} too long; {TypeError} neither a string nor bytes.
    */
   setKey(key: string | Uint8Array): void {
-    const { buffer, bytes, kernels, key: at, pad } = this.#first;
-    let length: number;
+    const at = this.recordAt + RECORD_KEY_OFFSET;
+    this.#useKey(at, this.writeKey(key, at));
+  }
+
+  /** Writes a key into this thread's scratch area: its length. Errors as `setKey`. */
+  writeKey(key: string | Uint8Array, at: number): number {
+    const { buffer, bytes } = this.#first;
     if (typeof key === 'string') {
-      length = writeAscii(key, bytes, at);
-      if (length < 0) {
-        // No character takes more than three bytes of UTF-8 for each of its units.
-        if (key.length * 3 > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
-        length = (buffer as SharedBuffer).utf8Write(key, at, this.keyBytesMax);
-      }
-    } else if (key instanceof Uint8Array) {
-      length = key.length;
-      this.#assertKey(length);
-      bytes.set(key, at);
-    } else {
-      throw new TypeError('A key is a string or a Uint8Array');
+      const length = writeAscii(key, bytes, at);
+      if (length >= 0) return length;
+      // No character takes more than three bytes of UTF-8 for each of its units.
+      if (key.length * 3 > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
+      return (buffer as SharedBuffer).utf8Write(key, at, this.keyBytesMax);
     }
-    kernels.padKey(at, length, pad);
+    if (!(key instanceof Uint8Array)) throw new TypeError('A key is a string or a Uint8Array');
+    this.#assertKey(key.length);
+    bytes.set(key, at);
+    return key.length;
+  }
+
+  #useKey(at: number, length: number): void {
+    const first = this.#first;
+    first.kernels.padKey(at, length, first.pad);
+    first.key = at;
     this.keyBytes = length;
     this.#keyIn = 0;
   }
@@ -154,6 +179,75 @@ export class NodeAccess {
   #assertKey(bytes: number): void {
     if (bytes <= this.keyBytesMax) return;
     throw new RangeError(`A key has at most ${this.keyBytesMax} bytes here, not ${bytes}`);
+  }
+
+  // --- the entries of a batch --------------------------------------------------------------------------
+
+  /** Puts the entries of the record at `batchAt`, `bytes` long, in order. */
+  sortBatch(count: number, bytes: number): void {
+    const { kernels, batch, order, scratch } = this.#first;
+    kernels.runSort(batch, RECORD_HEADER_BYTES, count, order, scratch);
+    this.#batchBytes = bytes;
+    this.#batchCount = count;
+    this.#batchIn.clear();
+  }
+
+  #batchBytes = 0;
+  #batchCount = 0;
+  readonly #batchIn = new Set<Arena>();
+
+  /** The id of the tree that the `index`-th entry belongs to; its key is the search key then. */
+  useEntry(index: number): number {
+    const { batch, order, u32 } = this.#first;
+    const view = this.recordView;
+    const at = batch + (u32[(order >>> 2) + index] as number);
+    this.#useKey(at + RE_KEY, view.getUint16(at + RE_KEY_BYTES, true));
+    return view.getFloat64(at, true);
+  }
+
+  /** The arena of a frame, with the batch in it. */
+  #batchArenaOf(frame: number): Arena {
+    const arena = this.#arenaOf(frame);
+    const first = this.#first;
+    if (arena === first || this.#batchIn.has(arena)) return arena;
+    const copy = (to: number, from: number, bytes: number): void => {
+      arena.bytes.set(first.bytes.subarray(from, from + bytes), to);
+    };
+    copy(arena.batch, first.batch, this.#batchBytes);
+    copy(arena.order, first.order, this.#batchCount * Uint32Array.BYTES_PER_ELEMENT);
+    this.#batchIn.add(arena);
+    return arena;
+  }
+
+  /** End of the run of entries from `from` on that belong to the node; negative: corrupt. */
+  runEnd(frame: number, from: number): number {
+    const { kernels, batch, order } = this.#batchArenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    return kernels.runEnd(at, this.blobBytes, batch, order, from, this.#batchCount);
+  }
+
+  /**
+   * What a run takes: 0 with `need` in bytes and `exceeding`, the first entry beyond the node's room;
+   * RUN_GENERAL; negative: corrupt.
+   */
+  runNeed(frame: number, from: number, end: number): number {
+    const { kernels, batch, order, found, pad, out, u32 } = this.#batchArenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    const size = this.blobBytes;
+    const done = kernels.runNeed(at, size, batch, order, found, from, end, pad, out);
+    this.need = u32[out >>> 2] as number;
+    this.exceeding = u32[(out >>> 2) + 1] as number;
+    return done;
+  }
+
+  need = 0;
+  exceeding = 0;
+
+  /** Does the entries of a run; the caller has the frame exclusively. 0, or negative. */
+  runApply(frame: number, from: number, end: number, need: number): number {
+    const { kernels, batch, order, found, pad } = this.#batchArenaOf(frame);
+    const at = this.#memory.offsetOf(frame);
+    return kernels.runApply(at, this.blobBytes, batch, order, found, from, end, need, pad);
   }
 
   /** A copy of the search key. */

@@ -14,26 +14,33 @@
  *   MERGE   f64 tree, f64 parent, f64 lower node, f64 upper node
  *   CLEAR   f64 tree, u16 low bytes, u16 high bytes (0xffff: none), u32 0, low, high: the keys of one
  *           leaf from low up to high
+ *   SPLIT   f64 tree, u16 key bytes, u16 0, u32 0, key: the leaf of the key is split; then the plan
  */
 import { Buffer } from 'node:buffer';
 import { WeirpoolError } from '../errors.ts';
+import {
+  OPERATION_DELETE,
+  OPERATION_PUT,
+  RE_KEY,
+  RE_KEY_BYTES,
+  RE_OPERATION,
+  RE_VALUE_BYTES,
+} from '../generated/layout.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Entry } from './change.ts';
+import { RECORD_HEADER_BYTES } from './node-access.ts';
 
 export const TREE_RECORD_VERSION = 1;
 export const RECORD_CHANGE = 1;
 export const RECORD_MERGE = 2;
 export const RECORD_CLEAR = 3;
+export const RECORD_SPLIT = 4;
 
 export const FLAG_NEW_TREE = 1;
 export const FLAG_NEW_CATALOG = 2;
 export const FLAG_DROP_TREE = 4;
 
-export const OPERATION_PUT = 0;
-export const OPERATION_DELETE = 1;
-
-export const RECORD_HEADER_BYTES = 8;
-export const ENTRY_HEADER_BYTES = 16;
+export const ENTRY_HEADER_BYTES: number = RE_KEY;
 const PLAN_BYTES = 4;
 const NO_BOUND = 0xffff;
 /** The upper part of the split begins where the new key goes. */
@@ -64,7 +71,15 @@ export interface ClearRecord {
   readonly high: Uint8Array | undefined;
 }
 
-export type TreeRecord = ChangeRecord | MergeRecord | ClearRecord;
+export interface SplitRecord {
+  readonly type: typeof RECORD_SPLIT;
+  readonly tree: BlobId;
+  /** Some key of the leaf. */
+  readonly key: Uint8Array;
+  readonly plan: number[];
+}
+
+export type TreeRecord = ChangeRecord | MergeRecord | ClearRecord | SplitRecord;
 
 function header(buffer: Buffer, type: number, flags: number, count: number): void {
   buffer[0] = TREE_RECORD_VERSION;
@@ -98,8 +113,7 @@ export function encodeChange(record: Omit<ChangeRecord, 'type'>): Buffer {
   let at = RECORD_HEADER_BYTES;
   for (const entry of entries) at = encodeEntry(buffer, at, entry);
   if ((flags & FLAG_DROP_TREE) !== 0) at = buffer.writeDoubleLE(dropped, at);
-  for (const split of plan) at = buffer.writeUInt32LE(split >>> 0, at);
-  return buffer.subarray(0, at);
+  return buffer.subarray(0, writePlan(buffer, at, plan));
 }
 
 function encodeEntry(buffer: Buffer, from: number, { tree, key, value }: Entry): number {
@@ -112,10 +126,10 @@ function encodeEntry(buffer: Buffer, from: number, { tree, key, value }: Entry):
     keyBytes = key.length;
   }
   buffer.writeDoubleLE(tree, from);
-  buffer[from + 8] = value === undefined ? OPERATION_DELETE : OPERATION_PUT;
-  buffer[from + 9] = 0;
-  buffer.writeUInt16LE(keyBytes, from + 10);
-  buffer.writeUInt32LE(value?.length ?? 0, from + 12);
+  buffer[from + RE_OPERATION] = value === undefined ? OPERATION_DELETE : OPERATION_PUT;
+  buffer[from + RE_OPERATION + 1] = 0;
+  buffer.writeUInt16LE(keyBytes, from + RE_KEY_BYTES);
+  buffer.writeUInt32LE(value?.length ?? 0, from + RE_VALUE_BYTES);
   if (value !== undefined) buffer.set(value, keyAt + keyBytes);
   return keyAt + keyBytes + (value?.length ?? 0);
 }
@@ -141,6 +155,33 @@ export function encodeClear({ tree, low, high }: Omit<ClearRecord, 'type'>): Buf
   return buffer;
 }
 
+/** Bytes of a split's record without its plan. */
+export function splitBytes(key: Uint8Array): number {
+  return RECORD_HEADER_BYTES + 16 + key.length;
+}
+
+export function encodeSplit({ tree, key, plan }: Omit<SplitRecord, 'type'>): Buffer {
+  const buffer = Buffer.alloc(splitBytes(key) + planBytes(plan.length));
+  header(buffer, RECORD_SPLIT, 0, 1);
+  const at = buffer.writeDoubleLE(tree, RECORD_HEADER_BYTES);
+  buffer.writeUInt16LE(key.length, at);
+  buffer.set(key, at + 8);
+  writePlan(buffer, at + 8 + key.length, plan);
+  return buffer;
+}
+
+function writePlan(buffer: Buffer, from: number, plan: readonly number[]): number {
+  let at = from;
+  for (const split of plan) at = buffer.writeUInt32LE(split >>> 0, at);
+  return at;
+}
+
+function readPlan(buffer: Buffer, from: number): number[] {
+  const plan: number[] = [];
+  for (let at = from; at < buffer.length; at += PLAN_BYTES) plan.push(buffer.readUInt32LE(at));
+  return plan;
+}
+
 // --- decoding ----------------------------------------------------------------------------------------
 
 function damaged(what: string): WeirpoolError {
@@ -157,6 +198,7 @@ export function decodeRecord(payload: Uint8Array): TreeRecord {
     if (type === RECORD_CHANGE) return decodeChange(buffer);
     if (type === RECORD_MERGE) return decodeMerge(buffer);
     if (type === RECORD_CLEAR) return decodeClear(buffer);
+    if (type === RECORD_SPLIT) return decodeSplit(buffer);
   } catch (error) {
     if (error instanceof RangeError) throw damaged('it ends in the middle');
     throw error;
@@ -176,9 +218,9 @@ function decodeChange(buffer: Buffer): ChangeRecord {
   let at = RECORD_HEADER_BYTES;
   for (let n = 0; n < count; n++) {
     const tree = buffer.readDoubleLE(at);
-    const keyBytes = buffer.readUInt16LE(at + 10);
-    const valueBytes = buffer.readUInt32LE(at + 12);
-    const isDelete = buffer[at + 8] === OPERATION_DELETE;
+    const keyBytes = buffer.readUInt16LE(at + RE_KEY_BYTES);
+    const valueBytes = buffer.readUInt32LE(at + RE_VALUE_BYTES);
+    const isDelete = buffer[at + RE_OPERATION] === OPERATION_DELETE;
     const key = part(buffer, at + ENTRY_HEADER_BYTES, keyBytes);
     const value = part(buffer, at + ENTRY_HEADER_BYTES + keyBytes, valueBytes);
     entries.push({ tree, key, value: isDelete ? undefined : value });
@@ -189,9 +231,7 @@ function decodeChange(buffer: Buffer): ChangeRecord {
     dropped = buffer.readDoubleLE(at);
     at += 8;
   }
-  const plan: number[] = [];
-  for (; at < buffer.length; at += PLAN_BYTES) plan.push(buffer.readUInt32LE(at));
-  return { type: RECORD_CHANGE, flags, entries, dropped, plan };
+  return { type: RECORD_CHANGE, flags, entries, dropped, plan: readPlan(buffer, at) };
 }
 
 function decodeMerge(buffer: Buffer): MergeRecord {
@@ -210,4 +250,12 @@ function decodeClear(buffer: Buffer): ClearRecord {
     low: part(buffer, from, lowBytes),
     high: highBytes === NO_BOUND ? undefined : part(buffer, from + lowBytes, highBytes),
   };
+}
+
+function decodeSplit(buffer: Buffer): SplitRecord {
+  const at = RECORD_HEADER_BYTES;
+  const keyBytes = buffer.readUInt16LE(at + 8);
+  const key = part(buffer, at + 16, keyBytes);
+  const plan = readPlan(buffer, at + 16 + keyBytes);
+  return { type: RECORD_SPLIT, tree: buffer.readDoubleLE(at), key, plan };
 }

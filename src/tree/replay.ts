@@ -20,6 +20,8 @@ import {
   FLAG_NEW_TREE,
   RECORD_CHANGE,
   RECORD_MERGE,
+  RECORD_SPLIT,
+  type SplitRecord,
 } from './record.ts';
 import { TREE_OWNER, type TreeStore } from './store.ts';
 
@@ -29,6 +31,7 @@ export function treeOwner(store: () => TreeStore): Owner {
     replay(record, op) {
       const change = decodeRecord(record.payload);
       if (change.type === RECORD_CHANGE) replayChange(store(), record, op, change);
+      else if (change.type === RECORD_SPLIT) replaySplit(store(), record, op, change);
       else if (change.type === RECORD_MERGE) applyMerge(store(), op, change, () => op.seal());
       else clearLeaf(store(), op, change, () => op.seal());
       op.commit(record.payload);
@@ -52,4 +55,13 @@ function replayChange(store: TreeStore, record: LogRecord, op: Op, change: Chang
   op.seal();
   if (root !== undefined) store.nodes.init(root.frameIndex, 0, root.id);
   run.apply(entries);
+}
+
+function replaySplit(store: TreeStore, record: LogRecord, op: Op, split: SplitRecord): void {
+  const { tree, key, plan } = split;
+  const run = new TreeChange(store, op, [...plan]);
+  run.acquireSplit(tree, key);
+  run.reserveNamed(record.created.length);
+  op.seal();
+  run.applySplit(tree, key);
 }

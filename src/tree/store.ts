@@ -7,15 +7,16 @@
  * Threads:     one object for each thread of a pool.
  */
 import { Buffer } from 'node:buffer';
-import { H_LOG_DURABLE } from '../generated/layout.ts';
+import { H_LOG_DURABLE, OPERATION_DELETE, OPERATION_PUT } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
 import type { PoolLog } from '../pool/pool-log.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
+import { Batch, type BatchHost } from './batch.ts';
 import { type Entry, entryBytes, inlineBytesMax, nodeCapacity, TreeChange } from './change.ts';
 import { ATTEMPTS_MAX, changedError, Descent, nodeCorrupt } from './descent.ts';
-import { NodeAccess } from './node-access.ts';
+import { NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
 import {
   isOverflow,
   overflowBlobs,
@@ -27,11 +28,10 @@ import {
   changeBytes,
   ENTRY_HEADER_BYTES,
   encodeChange,
-  OPERATION_DELETE,
-  OPERATION_PUT,
+  encodeSplit,
   planBytes,
   RECORD_CHANGE,
-  RECORD_HEADER_BYTES,
+  splitBytes,
   TREE_RECORD_VERSION,
 } from './record.ts';
 
@@ -64,7 +64,7 @@ export interface Deleted {
   readonly isSparse: boolean;
 }
 
-export class TreeStore {
+export class TreeStore implements BatchHost {
   readonly core: PoolCore;
   readonly log: PoolLog;
   readonly nodes: NodeAccess;
@@ -73,6 +73,7 @@ export class TreeStore {
   readonly #sparse: number;
   readonly #flushBytes: number;
   readonly #changeShort: (op: Op) => number;
+  readonly #batch: Batch;
   // The short change under way.
   #tree: BlobId = 0;
   #value: Uint8Array | undefined;
@@ -89,6 +90,7 @@ export class TreeStore {
     this.#sparse = nodeCapacity(this.nodes) * (1 - SPARSE_SHARE);
     // One closure for all changes: a new one each time costs more than the call.
     this.#changeShort = (op) => this.#applyShort(op);
+    this.#batch = new Batch(this, log.transactions);
   }
 
   // --- looking up ------------------------------------------------------------------------------------
@@ -279,7 +281,7 @@ export class TreeStore {
     const { nodes } = this;
     const tree = this.#tree;
     const value = this.#value;
-    const frame = this.#latchLeaf(op, tree);
+    const frame = this.latchLeaf(op, tree);
     const found = nodes.find(frame);
     if (found < 0) throw nodeCorrupt(this.descent.id, tree);
     const isThere = (found & 1) === 1;
@@ -321,10 +323,18 @@ export class TreeStore {
     return (count & (count - 1)) === 0 && this.nodes.roomOf(frame) > this.#sparse;
   }
 
-  /** Finds the leaf of the search key and latches it exclusively. */
-  #latchLeaf(op: Op, tree: BlobId): number {
+  /** Finds the leaf of the search key and latches it exclusively: its frame. */
+  latchLeaf(op: Op, tree: BlobId, holdsNothing = true): number {
     const { nodes, descent } = this;
-    const id = descent.tryId(tree, 0) || descent.with(tree, 0, (_frame, found) => found);
+    let id = descent.tryId(tree, 0);
+    for (let attempt = 1; id === 0 && attempt < ATTEMPTS_MAX; attempt++) {
+      id = descent.tryId(tree, 0);
+    }
+    if (id === 0) {
+      // Waiting for a latch while others are held could be for ever.
+      if (!holdsNothing) throw changedError();
+      id = descent.with(tree, 0, (_frame, found) => found);
+    }
     descent.id = id;
     const frame = this.#write(op, id);
     if (nodes.covers(frame) === 1 && nodes.levelOf(frame) === 0 && nodes.isNode(frame, tree)) {
@@ -346,8 +356,21 @@ export class TreeStore {
   /** Makes several changes at once, in order, atomically: their seq. */
   change(entries: readonly Entry[], options?: PutOptions): number {
     const { transactions } = this.log;
-    const seq = transactions.change((op) => this.#commit(op, entries), this.#options(options));
+    const given = this.#options(options);
+    let seq = entries.length > 1 ? this.#batch.run(entries, given) : 0;
+    if (seq === 0) seq = transactions.change((op) => this.#commit(op, entries), given);
     return this.#flushed(seq);
+  }
+
+  /** Splits the leaf of a key, so that it has room. */
+  splitLeaf(tree: BlobId, key: Uint8Array): void {
+    this.log.transactions.change((op) => {
+      const change = new TreeChange(this, op);
+      if (!change.acquireSplit(tree, key)) return;
+      op.seal(splitBytes(key) + planBytes(change.splitsMax));
+      change.applySplit(tree, key);
+      op.commit(encodeSplit({ tree, key, plan: change.plan }));
+    }, LAZY);
   }
 
   #commit(op: Op, entries: readonly Entry[]): number {
@@ -365,7 +388,7 @@ export class TreeStore {
   update(tree: BlobId, key: Key, decide: Decide, options?: PutOptions): number | undefined {
     const seq = this.log.transactions.change((op) => {
       this.nodes.setKey(key);
-      const frame = this.#latchLeaf(op, tree);
+      const frame = this.latchLeaf(op, tree);
       const current = this.#copyValue(tree, frame, this.descent.id);
       const value = decide(current);
       if (value === false || (value === undefined && current === undefined)) return undefined;

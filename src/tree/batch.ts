@@ -1,0 +1,158 @@
+/**
+ * Changes of many keys at once, the fast way: one record, and one visit to each leaf.
+ *
+ * Owns:        the thread's batch area: the record, its entries in the order of their keys.
+ * Invariants:  D1   leaves are latched in the order of their keys, and all before the seal;
+ *              R1   the record has no plan: a leaf without room is split before, by a change of its
+ *                   own, and room is counted so that doing the record again fits in any order.
+ * Threads:     one object for each thread.
+ *
+ * What it cannot do is done the general way, see change.ts: records longer than the batch area, and
+ * values that lie, or are to lie, in blobs of their own.
+ */
+import {
+  NODE_FULL,
+  OPERATION_DELETE,
+  OPERATION_PUT,
+  RE_KEY,
+  RE_KEY_BYTES,
+  RE_OPERATION,
+  RE_VALUE_BYTES,
+  RUN_GENERAL,
+} from '../generated/layout.ts';
+import type { BlobId } from '../store/contract.ts';
+import type { Op } from '../txn/op.ts';
+import type { ChangeOptions, Transactions } from '../txn/transactions.ts';
+import { type Entry, inlineBytesMax, SLACK_SHARE } from './change.ts';
+import { nodeCorrupt } from './descent.ts';
+import { type NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
+import { RECORD_CHANGE, TREE_RECORD_VERSION } from './record.ts';
+
+export interface BatchHost {
+  readonly nodes: NodeAccess;
+  /** Latches the leaf of the search key exclusively: its frame. */
+  latchLeaf(op: Op, tree: BlobId, holdsNothing: boolean): number;
+  /** Splits the leaf of a key, by a change of its own. */
+  splitLeaf(tree: BlobId, key: Uint8Array): void;
+}
+
+/** Entries of one leaf. */
+interface Run {
+  readonly frame: number;
+  readonly from: number;
+  readonly end: number;
+  readonly need: number;
+}
+
+/** What keeps a batch from being done. */
+interface Lack {
+  readonly tree: BlobId;
+  /** Where the leaf is to be split; undefined: only the general way helps. */
+  readonly key: Uint8Array | undefined;
+}
+
+export class Batch {
+  readonly #host: BatchHost;
+  readonly #nodes: NodeAccess;
+  readonly #transactions: Transactions;
+  readonly #inlineMax: number;
+  readonly #slack: number;
+  readonly #change: (op: Op) => number;
+  #count = 0;
+  #bytes = 0;
+  #lack: Lack | undefined;
+
+  constructor(host: BatchHost, transactions: Transactions) {
+    this.#host = host;
+    this.#nodes = host.nodes;
+    this.#transactions = transactions;
+    this.#inlineMax = inlineBytesMax(host.nodes);
+    this.#slack = host.nodes.blobBytes * SLACK_SHARE;
+    this.#change = (op) => this.#attempt(op);
+  }
+
+  /** Makes the entries: the seq; 0, and nothing done, when that takes the general way. */
+  run(entries: readonly Entry[], options: ChangeOptions): number {
+    if (!this.#encode(entries)) return 0;
+    this.#nodes.sortBatch(this.#count, this.#bytes);
+    for (;;) {
+      this.#lack = undefined;
+      const seq = this.#transactions.change(this.#change, options);
+      const { key, tree = 0 } = (this.#lack ?? {}) as Partial<Lack>;
+      if (seq !== 0 || key === undefined) return seq;
+      this.#host.splitLeaf(tree, key);
+    }
+  }
+
+  /** Makes the record in the batch area: false if it does not fit, or a value would overflow. */
+  #encode(entries: readonly Entry[]): boolean {
+    const nodes = this.#nodes;
+    const { recordBytes: bytes, recordView: view, batchAt } = nodes;
+    const end = batchAt + nodes.batchBytesMax;
+    let at = batchAt + RECORD_HEADER_BYTES;
+    for (const { tree, key, value } of entries) {
+      const valueBytes = value === undefined ? 0 : value.length;
+      // No character takes more than three bytes of UTF-8 for each of its units.
+      if (at + RE_KEY + key.length * 3 + valueBytes > end) return false;
+      const keyBytes = nodes.writeKey(key, at + RE_KEY);
+      if (keyBytes + valueBytes > this.#inlineMax) return false;
+      view.setFloat64(at, tree, true);
+      bytes[at + RE_OPERATION] = value === undefined ? OPERATION_DELETE : OPERATION_PUT;
+      bytes[at + RE_OPERATION + 1] = 0;
+      view.setUint16(at + RE_KEY_BYTES, keyBytes, true);
+      view.setUint32(at + RE_VALUE_BYTES, valueBytes, true);
+      at += RE_KEY + keyBytes;
+      if (value !== undefined) bytes.set(value, at);
+      at += valueBytes;
+    }
+    view.setUint32(batchAt, TREE_RECORD_VERSION | (RECORD_CHANGE << 8), true);
+    view.setUint32(batchAt + 4, entries.length, true);
+    this.#count = entries.length;
+    this.#bytes = at - batchAt;
+    return true;
+  }
+
+  /** The seq; 0, and nothing is done, when something is lacking. */
+  #attempt(op: Op): number {
+    const nodes = this.#nodes;
+    const runs: Run[] = [];
+    for (let from = 0; from < this.#count; ) {
+      const tree = nodes.useEntry(from);
+      const frame = this.#host.latchLeaf(op, tree, from === 0);
+      const end = nodes.runEnd(frame, from);
+      if (end < 0) throw nodeCorrupt(tree, tree);
+      if (!this.#hasRoom(tree, frame, from, end)) return 0;
+      runs.push({ frame, from, end, need: nodes.need });
+      from = end;
+    }
+    op.seal(this.#bytes);
+    for (const { frame, from, end, need } of runs) {
+      let done = nodes.runApply(frame, from, end, need);
+      if (done === NODE_FULL && nodes.compact(frame) === 0) {
+        done = nodes.runApply(frame, from, end, need);
+      }
+      if (done !== 0) throw nodeCorrupt(0, 0);
+    }
+    const { recordBytes, batchAt } = nodes;
+    return op.commit(recordBytes.subarray(batchAt, batchAt + this.#bytes));
+  }
+
+  /** Whether the run fits its leaf, perhaps after a rebuild that is worth it; else what is lacking. */
+  #hasRoom(tree: BlobId, frame: number, from: number, end: number): boolean {
+    const nodes = this.#nodes;
+    const done = nodes.runNeed(frame, from, end);
+    if (done < 0) throw nodeCorrupt(tree, tree);
+    if (done === RUN_GENERAL) {
+      this.#lack = { tree, key: undefined };
+      return false;
+    }
+    const { need, exceeding } = nodes;
+    if (need <= nodes.gapOf(frame)) return true;
+    if (need + this.#slack <= nodes.roomOf(frame)) return true;
+    // What fits may stay in the lower part: leaves that are filled in order become full.
+    nodes.useEntry(Math.min(exceeding, end - 1));
+    const key = nodes.countOf(frame) < 2 ? undefined : nodes.copyKey();
+    this.#lack = { tree, key };
+    return false;
+  }
+}
