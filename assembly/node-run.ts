@@ -41,7 +41,7 @@ import {
 } from './node-change';
 import { makeHints } from './node-hints';
 
-/** Instead of a slot: a later entry has the same key. */
+/** Instead of a slot: a later entry has the same key, or it deletes what is not there. */
 const SKIPPED: u32 = 0xffff_ffff;
 
 function keyBytesOf(entry: usize): u32 {
@@ -169,7 +169,8 @@ export function runNeed(
     padKey(entry + RE_KEY, keyBytes, pad);
     const at = find(n, size, entry + RE_KEY, keyBytes, pad);
     if (at < 0) return NODE_CORRUPT;
-    store<u32>(found + (index << 2), follows ? SKIPPED : <u32>at);
+    const absent = (at & 1) == 0 && isDelete(entry);
+    store<u32>(found + (index << 2), follows || absent ? SKIPPED : <u32>at);
     let inPlace = false;
     if ((at & 1) != 0) {
       const there = entryAt(n, size, <u32>at >> 1);
@@ -207,7 +208,7 @@ export function runApply(
     const at = load<u32>(found + (index << 2));
     if (at == SKIPPED) continue;
     const entry = entryOf(record, order, index);
-    if (isDelete(entry)) deletions += at & 1;
+    if (isDelete(entry)) deletions++;
     else if ((at & 1) == 0) insertions++;
     else {
       const done = replaceAt(
@@ -242,7 +243,7 @@ function applyBackwards(
     if (at == SKIPPED) continue;
     const entry = entryOf(record, order, index);
     if (isDelete(entry)) {
-      if ((at & 1) != 0 && nodeRemove(n, size, at >> 1) != 0) return NODE_CORRUPT;
+      if (nodeRemove(n, size, at >> 1) != 0) return NODE_CORRUPT;
       continue;
     }
     if ((at & 1) != 0) continue;

@@ -358,7 +358,10 @@ export class TreeStore implements BatchHost {
     const { transactions } = this.log;
     const given = this.#options(options);
     let seq = entries.length > 1 ? this.#batch.run(entries, given) : 0;
-    if (seq === 0) seq = transactions.change((op) => this.#commit(op, entries), given);
+    if (seq === 0) {
+      const last = lastOfEach(entries);
+      seq = transactions.change((op) => this.#commit(op, last), given);
+    }
     return this.#flushed(seq);
   }
 
@@ -396,6 +399,17 @@ export class TreeStore implements BatchHost {
     }, this.#options(options));
     return seq === undefined ? undefined : this.#flushed(seq);
   }
+}
+
+/** Without the entries whose key comes again later: their blobs would be made for nothing. */
+function lastOfEach(entries: readonly Entry[]): readonly Entry[] {
+  if (entries.length < 2) return entries;
+  const last = new Map<string, Entry>();
+  for (const entry of entries) {
+    const { tree, key } = entry;
+    last.set(`${tree} ${Buffer.from(key as Uint8Array).toString('latin1')}`, entry);
+  }
+  return last.size === entries.length ? entries : [...last.values()];
 }
 
 const LAZY = { owner: TREE_OWNER, durability: 'none' } as const;
