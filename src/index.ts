@@ -48,6 +48,7 @@ export type {
   StoreImage,
   StoreStats,
 } from './store/contract.ts';
+export type { AsyncOptions, AsyncPutOptions } from './tree/async.ts';
 export type { Codec, CodecName } from './tree/codec.ts';
 export type { PutOptions, ReadValue } from './tree/store.ts';
 export {

@@ -59,6 +59,8 @@ export class Descent {
   version = 0;
   /** Nodes that were looked at. */
   visited = 0;
+  /** What `tryTo` did not find in the pool; 0 if it was not for that. */
+  missing: BlobId = 0;
 
   constructor(core: PoolCore, nodes: NodeAccess) {
     this.#core = core;
@@ -78,7 +80,7 @@ export class Descent {
     const nodes = this.#nodes;
     this.id = tree;
     let frame = control.locate(tree, this.#me);
-    if (frame < 0) return AGAIN;
+    if (frame < 0) return this.#miss(frame, tree);
     let version = this.#memory.f64[this.#out] as number;
     this.visited++;
     let height = nodes.levelOf(frame);
@@ -88,7 +90,8 @@ export class Descent {
       if (child === 0) return this.#corrupt(frame, version, tree);
       const below = control.locate(child, this.#me);
       const versionBelow = this.#memory.f64[this.#out] as number;
-      if (control.validate(frame, version) === 0 || below < 0) return AGAIN;
+      if (control.validate(frame, version) === 0) return this.#miss(AGAIN, child);
+      if (below < 0) return this.#miss(below, child);
       frame = below;
       version = versionBelow;
       this.id = child;
@@ -101,6 +104,11 @@ export class Descent {
     if (height < level) return this.#corrupt(frame, version, tree);
     this.version = version;
     return frame;
+  }
+
+  #miss(result: number, id: BlobId): number {
+    this.missing = result === MISS ? id : 0;
+    return AGAIN;
   }
 
   /**

@@ -9,7 +9,7 @@
  * Threads:     any.
  */
 import { Buffer } from 'node:buffer';
-import { VALUE_OVERFLOW_MASK } from '../generated/layout.ts';
+import { MISS, VALUE_OVERFLOW_MASK } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
@@ -105,6 +105,24 @@ export function readOverflow(core: PoolCore, tree: BlobId, reference: Reference)
     }
   }
   return value;
+}
+
+/**
+ * The first blob of a value that is not in the pool, 0 if all are. A hint: what is read on the way
+ * may be changing.
+ */
+export function missingOverflow(core: PoolCore, { first, bytes }: Reference): BlobId {
+  const { blobBytes } = core.memory.shared;
+  let id = first;
+  for (let left = bytes; left > 0; ) {
+    const frame = core.control.locate(id, core.me);
+    if (frame === MISS) return id;
+    const part = frame < 0 ? undefined : partOf(core.memory.frame(frame).view, blobBytes);
+    if (part === undefined || part.bytes === 0) return 0;
+    left -= part.bytes;
+    id = part.next;
+  }
+  return 0;
 }
 
 /** Ids of a value's blobs, in order. Errors as `readOverflow`. */

@@ -19,6 +19,7 @@ import { ATTEMPTS_MAX, changedError, Descent, nodeCorrupt } from './descent.ts';
 import { NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
 import {
   isOverflow,
+  missingOverflow,
   overflowBlobs,
   type Reference,
   readOverflow,
@@ -56,6 +57,11 @@ export type ReadValue<T> = (bytes: Uint8Array, start: number, end: number) => T;
 export interface PutOptions {
   /** Blocks the thread until the change is so safe. Default `none`. */
   readonly durability?: DurabilityLevel;
+}
+
+/** Of this thread's own ways to change: `flush` false leaves waiting for `flushBytes` to the caller. */
+export interface InternalPutOptions extends PutOptions {
+  readonly flush?: boolean;
 }
 
 export interface Deleted {
@@ -230,7 +236,7 @@ export class TreeStore implements BatchHost {
   // --- changing --------------------------------------------------------------------------------------
 
   /** Puts a value: the seq of its record. */
-  put(tree: BlobId, key: Key, value: Uint8Array, options?: PutOptions): number {
+  put(tree: BlobId, key: Key, value: Uint8Array, options?: InternalPutOptions): number {
     const { nodes } = this;
     nodes.setKey(key);
     const short = value.length <= SHORT_VALUE_BYTES;
@@ -238,18 +244,41 @@ export class TreeStore implements BatchHost {
       this.#tree = tree;
       this.#value = value;
       const seq = this.log.transactions.change(this.#changeShort, this.#options(options));
-      if (seq !== 0) return this.#flushed(seq);
+      if (seq !== 0) return this.#flushed(seq, options);
     }
     return this.change([{ tree, key, value }], options);
   }
 
   /** Waits until the change is on the disk if too much is not. */
-  #flushed(seq: number): number {
-    if (this.#flushBytes === Number.POSITIVE_INFINITY) return seq;
-    if (seq - this.core.memory.loadU64(H_LOG_DURABLE) > this.#flushBytes) {
+  #flushed(seq: number, options?: InternalPutOptions): number {
+    if (options?.flush !== false && this.isFlushDue(seq)) {
       this.log.durability.durableSync(seq, 'synced');
     }
     return seq;
+  }
+
+  /** Whether more than `flushBytes` of records are not on the disk. */
+  isFlushDue(seq: number): boolean {
+    if (this.#flushBytes === Number.POSITIVE_INFINITY) return false;
+    return seq - this.core.memory.loadU64(H_LOG_DURABLE) > this.#flushBytes;
+  }
+
+  /** A blob that reading a key takes and that is not in the pool; 0 if nothing is missing. */
+  missingFor(tree: BlobId, key: Key): BlobId {
+    const { nodes, descent } = this;
+    nodes.setKey(key);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const frame = descent.tryTo(tree, 0);
+      if (frame < 0) {
+        if (descent.missing !== 0) return descent.missing;
+        continue;
+      }
+      const isLong = nodes.leafGet(frame) === 1 && isOverflow(nodes.valueWord);
+      const reference = isLong && readReference(nodes.bytesOf(frame), nodes.valueOffset);
+      if (this.core.control.validate(frame, descent.version) === 0) continue;
+      return reference === false ? 0 : missingOverflow(this.core, reference);
+    }
+    return 0;
   }
 
   #options({ durability = 'none' }: PutOptions = {}): {
@@ -354,7 +383,7 @@ export class TreeStore implements BatchHost {
   }
 
   /** Makes several changes at once, in order, atomically: their seq. */
-  change(entries: readonly Entry[], options?: PutOptions): number {
+  change(entries: readonly Entry[], options?: InternalPutOptions): number {
     const { transactions } = this.log;
     const given = this.#options(options);
     let seq = entries.length > 1 ? this.#batch.run(entries, given) : 0;
@@ -362,7 +391,7 @@ export class TreeStore implements BatchHost {
       const last = lastOfEach(entries);
       seq = transactions.change((op) => this.#commit(op, last), given);
     }
-    return this.#flushed(seq);
+    return this.#flushed(seq, options);
   }
 
   /** Splits the leaf of a key, so that it has room. */

@@ -4,8 +4,10 @@
  * Owns:        nothing; TreeStore does the work.
  * Threads:     one object for each thread; all threads may change one tree at once.
  */
+
 import { Buffer } from 'node:buffer';
 import type { BlobId } from '../store/contract.ts';
+import type { AsyncAccess, AsyncOptions, AsyncPutOptions } from './async.ts';
 import type { Entry } from './change.ts';
 import { clearRange } from './clear.ts';
 import { asBytes, type Codec } from './codec.ts';
@@ -71,6 +73,7 @@ export interface TreeParts<K, V> {
   readonly name: string;
   readonly key: Codec<K>;
   readonly value: Codec<V>;
+  readonly access: AsyncAccess;
 }
 
 export class Tree<K = Uint8Array, V = Uint8Array> {
@@ -80,9 +83,11 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   readonly #root: () => BlobId;
   readonly #key: Codec<K>;
   readonly #value: Codec<V>;
+  readonly #access: AsyncAccess;
 
   /** @internal See `Weirpool.tree`. */
-  constructor({ store, root, name, key, value }: TreeParts<K, V>) {
+  constructor({ store, root, name, key, value, access }: TreeParts<K, V>) {
+    this.#access = access;
     this.#store = store;
     this.#root = root;
     this.name = name;
@@ -95,6 +100,16 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   /** The value, a copy that is the caller's; undefined if there is none. */
   get(key: K): V | undefined {
     const bytes = this.#store.get(this.#root(), this.#key.encode(key));
+    return bytes === undefined ? undefined : this.#value.decode(bytes);
+  }
+
+  /**
+   * The same without blocking the thread while blobs are read from the disk.
+   *
+   * @throws the reason of `signal` when it is aborted.
+   */
+  async getAsync(key: K, options?: AsyncOptions): Promise<V | undefined> {
+    const bytes = await this.#access.get(this.#root(), this.#key.encode(key), options);
     return bytes === undefined ? undefined : this.#value.decode(bytes);
   }
 
@@ -125,6 +140,19 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
     const bytes = asBytes(this.#value.encode(value));
     this.#store.assertValue(bytes);
     return this.#store.put(this.#root(), this.#key.encode(key), bytes, options);
+  }
+
+  /**
+   * The same without blocking the thread while the log or a round is behind, while the key's leaf is
+   * read from the disk, or until the change is as safe as `durability` says.
+   *
+   * @throws as `put`; the reason of `signal` when it is aborted before the value was put: afterwards
+   *         the signal has no effect.
+   */
+  async putAsync(key: K, value: V, options?: AsyncPutOptions): Promise<number> {
+    const bytes = asBytes(this.#value.encode(value));
+    this.#store.assertValue(bytes);
+    return this.#access.put(this.#root(), this.#key.encode(key), bytes, options);
   }
 
   /** Puts a value unless the key is there: the seq, or undefined. */

@@ -16,6 +16,7 @@ import type { PoolLog } from '../pool/pool-log.ts';
 import type { PoolStats } from '../pool/stats.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
+import { AsyncAccess } from './async.ts';
 import { Catalog } from './catalog.ts';
 import { type Codec, type CodecName, codecOf, type NamedCodecs } from './codec.ts';
 import { treeOwner } from './replay.ts';
@@ -65,6 +66,7 @@ export class Weirpool implements AsyncDisposable {
   readonly pool: BufferPool;
   readonly #store: TreeStore;
   readonly #catalog: Catalog;
+  readonly #access: AsyncAccess;
   readonly #readOnly: boolean;
   readonly #roots = new Map<string, BlobId>();
   readonly handle: WeirpoolHandle;
@@ -77,6 +79,7 @@ export class Weirpool implements AsyncDisposable {
     this.pool = pool;
     this.#store = store;
     this.#catalog = new Catalog(store);
+    this.#access = new AsyncAccess(store, (id) => pool.prefetch([id]));
     this.#readOnly = options.readOnly;
     this.handle = { pool: pool.handle, flushBytes: options.flushBytes };
   }
@@ -133,8 +136,10 @@ export class Weirpool implements AsyncDisposable {
    * @throws {WeirpoolError} `TREE_NOT_FOUND` in a store that was opened for reading only.
    */
   tree<
-    const KC extends CodecName | Codec<never> = 'bytes',
-    const VC extends CodecName | Codec<never> = 'bytes',
+    // biome-ignore lint/suspicious/noExplicitAny: a codec both takes and gives its type
+    const KC extends CodecName | Codec<any> = 'bytes',
+    // biome-ignore lint/suspicious/noExplicitAny: as above
+    const VC extends CodecName | Codec<any> = 'bytes',
   >(
     name: string,
     options: { readonly key?: KC; readonly value?: VC } = {},
@@ -147,6 +152,7 @@ export class Weirpool implements AsyncDisposable {
       name,
       key: codecOf<KeyOf<KC>>(options.key as CodecName | undefined, 'key'),
       value: codecOf<KeyOf<VC>>(options.value as CodecName | undefined, 'value'),
+      access: this.#access,
     });
   }
 

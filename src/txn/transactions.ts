@@ -136,6 +136,11 @@ export class Transactions implements OpHost {
     );
   }
 
+  /** Whether the log is so far behind that a change would wait for a round. */
+  isBehind(): boolean {
+    return this.control.opBegin(this.me) === BUSY;
+  }
+
   // --- beginning ---------------------------------------------------------------------------------
 
   /** Begins a mini-transaction. Errors: see `BufferPool.begin`. */

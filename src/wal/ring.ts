@@ -89,6 +89,13 @@ export class LogRing {
     return this.#control.creditTake(bytes, this.#me) === OK;
   }
 
+  /** Whether there is credit for so many bytes now; none is taken. This thread has none. */
+  hasCredit(bytes: number): boolean {
+    const has = this.tryCredit(bytes);
+    if (has) this.giveCredit();
+    return has;
+  }
+
   giveCredit(): void {
     this.#control.creditGive(this.#me);
   }

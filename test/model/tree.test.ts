@@ -126,7 +126,7 @@ class Run {
   async run({ kind, seed }: Step): Promise<void> {
     const random = new Random(seed);
     const name = random.pick(NAMES);
-    switch (kind) {
+    switch (kind as string) {
       case 'put':
         return this.#put(name, random);
       case 'batch':
