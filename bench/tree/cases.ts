@@ -1,40 +1,94 @@
-/** The cases of the tree benchmark, in the order in which they are printed. */
+/** The cases of the tree benchmark, in the order in which they are measured and printed. */
+import { ROUNDS } from '../support/measure.ts';
 
-export interface Case {
+interface CaseBase {
   readonly name: string;
   readonly job: string;
   readonly threads: number;
-  /** What is compared, and in which unit: operations per second unless it is a figure. */
   readonly what: string;
-  /** Least ratio to the best peer. */
-  readonly atLeast?: number;
-  /** Samples of a case of a given number of operations; the others run ROUNDS times. */
-  readonly rounds?: number;
-  /** The harness's own cost: run by weirpool's process alone. */
-  readonly isHarness?: boolean;
+  /** Samples that count; of a case that is done for a given time there are ROUNDS. */
+  readonly rounds: number;
 }
 
+/** What is better the larger it is: operations a second. */
+export interface RateCase extends CaseBase {
+  readonly unit: undefined;
+  /** Least ratio to the best peer, or to `against`. */
+  readonly atLeast?: number;
+  /** Run by weirpool alone: the harness's own cost, or compared with another job of its own. */
+  readonly isOwn?: boolean;
+  /** The job that weirpool's is compared with, and what to call it. */
+  readonly against?: { readonly job: string; readonly name: string };
+}
+
+/** What is better the smaller it is. */
+export interface FigureCase extends CaseBase {
+  readonly unit: 'MiB';
+  /** Largest ratio to the best peer. */
+  readonly atMost?: number;
+  /** In a process that does nothing else; the figure of one without a store is taken off. */
+  readonly isAlone?: boolean;
+}
+
+export type Case = RateCase | FigureCase;
+
 const FILL_ROUNDS = 5;
+const RSS_ROUNDS = 3;
+
+function rate(
+  name: string,
+  what: string,
+  more: Partial<Omit<RateCase, 'name' | 'what' | 'unit'>> = {},
+): RateCase {
+  return { name, what, job: name, threads: 1, rounds: ROUNDS, unit: undefined, ...more };
+}
+
+function mib(
+  name: string,
+  what: string,
+  more: Partial<Omit<FigureCase, 'name' | 'what' | 'unit'>> = {},
+): FigureCase {
+  return { name, what, job: name, threads: 1, rounds: 1, unit: 'MiB', ...more };
+}
 
 export const CASES: readonly Case[] = [
-  { name: 'empty-loop', job: 'empty-loop', threads: 1, what: 'loop alone', isHarness: true },
-  { name: 'get-1', job: 'get-1', threads: 1, what: 'get, a copy', atLeast: 2.5 },
-  { name: 'read-1', job: 'read-1', threads: 1, what: 'read without a copy', atLeast: 4 },
-  {
-    name: 'put-single',
-    job: 'put-single',
-    threads: 1,
-    what: 'put, one by one, no sync',
-    atLeast: 3,
+  rate('empty-loop', 'the loop alone', { isOwn: true }),
+  rate('get-1', 'get, a copy', { atLeast: 2.5 }),
+  rate('read-1', 'read without a copy', { atLeast: 4 }),
+  rate('scan', 'entries of a full scan, keys and values', { atLeast: 3 }),
+  rate('rollup', 'lists of 20 common prefixes; peers read all keys', { atLeast: 50 }),
+  rate('rollup-seek', 'the same; peers seek behind each prefix'),
+  rate('get-2', 'get, two workers', { threads: 2, atLeast: 3 }),
+  rate('mixed-2', '90 % get, 10 % put, two workers', { threads: 2, atLeast: 5 }),
+  rate('put-2-hot', 'put, 1,000 keys for both workers', {
+    threads: 2,
+    isOwn: true,
+    against: { job: 'put-1-hot', name: 'one worker' },
+  }),
+  rate('put-2', 'put, disjoint ranges, two workers', {
+    threads: 2,
     rounds: FILL_ROUNDS,
-  },
-  {
-    name: 'put-batch',
-    job: 'put-batch',
-    threads: 1,
-    what: 'put in batches of 1,000, no sync',
-    atLeast: 1.5,
-    rounds: FILL_ROUNDS,
-  },
-  { name: 'scan', job: 'scan', threads: 1, what: 'entries scanned', atLeast: 3 },
+    atLeast: 1.6,
+    isOwn: true,
+    against: { job: 'put-1-half', name: 'one worker' },
+  }),
+  rate('put-single', 'put, one by one, no sync', { rounds: FILL_ROUNDS, atLeast: 3 }),
+  rate('put-batch', 'put in batches of 1,000, no sync', { rounds: FILL_ROUNDS, atLeast: 1.5 }),
+  rate('put-synced-32', 'put, each synced, two workers with 16 under way', {
+    threads: 2,
+    atLeast: 2,
+  }),
+  mib('size', 'data on the disk after loading', { atMost: 1.5 }),
+  mib('size-after-delete', 'after deleting every second key'),
+  mib('size-refilled', 'after putting these again'),
+  mib('rss-2', 'memory beside that of the program, two workers', {
+    job: 'rss',
+    threads: 2,
+    rounds: RSS_ROUNDS,
+    atMost: 1,
+    isAlone: true,
+  }),
+  rate('cold-uniform', 'get, store 4 times the pool, any key'),
+  rate('cold-zipf', 'the same, Zipf 0.99, popular keys are neighbours', { atLeast: 0.5 }),
+  rate('cold-zipf-scattered', 'the same, popular keys lie anywhere'),
 ];

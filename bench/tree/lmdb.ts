@@ -1,12 +1,21 @@
 /**
  * lmdb in the tree benchmark: keys in its default encoding (the fastest for strings), values as bytes,
- * the file mapped at full length from the start, no version, no cache of objects.
+ * the file mapped at full length from the start.
  *
- * `noSync` where nothing is to be synced: commits then stay with the operating system.
+ * Where nothing is to be synced it writes through its map and does not sync, which makes commits half
+ * as costly. Single puts are asynchronous: lmdb makes one transaction of all that are under way.
  */
 import { join } from 'node:path';
 import { requirePeer } from './peers.ts';
-import type { Span, Store, StoreOptions, Supply } from './store.ts';
+import {
+  dataBytesBelow,
+  rollUpAll,
+  rollUpSeeking,
+  type Span,
+  type Store,
+  type StoreOptions,
+  type Supply,
+} from './store.ts';
 import { indexOf, wordAt } from './workload.ts';
 
 interface Database {
@@ -14,6 +23,7 @@ interface Database {
   getBinaryFast(key: string): Uint8Array | undefined;
   put(key: string, value: Uint8Array): Promise<boolean>;
   putSync(key: string, value: Uint8Array): void;
+  removeSync(key: string): boolean;
   transactionSync<T>(action: () => T): T;
   getRange(options?: object): Iterable<{ readonly key: string; readonly value: Uint8Array }>;
   getKeys(options?: object): Iterable<string>;
@@ -30,15 +40,21 @@ const MAP_BYTES = 2 ** 30;
 export class LmdbStore implements Store {
   readonly #db: Database;
   readonly #supply: Supply;
+  readonly #directory: string;
 
-  constructor({ directory, supply }: StoreOptions, isSynced = false) {
+  constructor({ directory, purpose }: StoreOptions, supply: Supply) {
+    this.#directory = directory;
     this.#supply = supply;
+    const isSynced = purpose === 'synced';
+    // A file that is written through the map is as long as the map.
+    const isShort = isSynced || purpose === 'small';
     this.#db = requirePeer<Lmdb>('lmdb').open({
       path: join(directory, 'data.mdb'),
       encoding: 'binary',
       mapSize: MAP_BYTES,
       noMemInit: true,
       noSync: !isSynced,
+      useWritemap: !isShort,
     });
   }
 
@@ -51,12 +67,13 @@ export class LmdbStore implements Store {
     return value === undefined ? -1 : wordAt(value, 0);
   }
 
-  putEach({ order, from, end }: Span): void {
-    const { keys, values } = this.#supply;
-    for (let at = from; at < end; at++) {
-      const index = order[at] as number;
-      this.#db.putSync(keys[index] as string, values.of(index));
-    }
+  put(key: string, value: Uint8Array): Promise<unknown> {
+    return this.#db.put(key, value);
+  }
+
+  async putSynced(key: string, value: Uint8Array): Promise<unknown> {
+    await this.#db.put(key, value);
+    return this.#db.flushed;
   }
 
   putBatch({ order, from, end }: Span): void {
@@ -69,6 +86,14 @@ export class LmdbStore implements Store {
     });
   }
 
+  deleteBatch({ order, from, end }: Span): void {
+    this.#db.transactionSync(() => {
+      for (let at = from; at < end; at++) {
+        this.#db.removeSync(this.#supply.keys[order[at] as number] as string);
+      }
+    });
+  }
+
   scan(): number {
     let sum = 0;
     for (const { key, value } of this.#db.getRange()) {
@@ -77,8 +102,23 @@ export class LmdbStore implements Store {
     return sum;
   }
 
+  rollUp(): string[] {
+    return rollUpAll(this.#db.getKeys());
+  }
+
+  rollUpBySeeks(): string[] {
+    return rollUpSeeking((start) => {
+      for (const key of this.#db.getKeys({ start, limit: 1 })) return key;
+      return undefined;
+    });
+  }
+
   async settle(): Promise<void> {
     await this.#db.flushed;
+  }
+
+  liveBytes(): number {
+    return dataBytesBelow(this.#directory);
   }
 
   close(): Promise<void> {

@@ -9,9 +9,11 @@ export class StoreProcess {
   readonly name: StoreName;
   readonly #child: ChildProcess;
 
-  constructor(name: StoreName, self: string, directory: string) {
+  constructor(name: StoreName, self: string, directory: string, cacheBytes?: number) {
     this.name = name;
-    this.#child = fork(fileURLToPath(self), ['--serve', name, '--directory', directory], {
+    const cache = cacheBytes === undefined ? [] : ['--cache', String(cacheBytes)];
+    const args = ['--serve', name, '--directory', directory, ...cache];
+    this.#child = fork(fileURLToPath(self), args, {
       execArgv: ['--expose-gc'],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });

@@ -1,20 +1,25 @@
 /**
  * The process of one store: takes orders, does the work of one sample, tells what it took.
  *
- * Owns:        the store that is loaded once for all cases that read, and an empty one for each
- *              sample of those that put, in directories of their own.
+ * Owns:        the files of a store with all keys, loaded once and opened anew for each purpose, and of
+ *              an empty one for each sample of the cases that fill a store; a crew that has joined it.
  */
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Crew } from './crew.ts';
 import { openStore } from './open.ts';
 import {
   CACHE_BYTES,
+  COLD_CACHE_BYTES,
   emptyDirectory,
+  type Purpose,
   type Store,
   type StoreName,
   type StoreOptions,
+  type StoreReference,
   type Supply,
 } from './store.ts';
-import { BATCH_KEYS, KEYS, makeKeys, shuffled, Values } from './workload.ts';
+import { BATCH_KEYS, COLD_KEYS, KEYS, makeKeys, shuffled, Values } from './workload.ts';
 
 /** One sample of a case. */
 export interface Order {
@@ -29,8 +34,8 @@ export interface Sample {
   readonly ms: number;
   /** Time that the process had processors for, all its threads. */
   readonly cpuMs: number;
-  /** Figures that are neither, by name. */
-  readonly values: Readonly<Record<string, number>>;
+  /** What is neither time nor rate. */
+  readonly value?: number;
 }
 
 export type Job = (bench: StoreBench, order: Order) => Promise<Sample>;
@@ -45,58 +50,97 @@ export function startMeasuring(): Measuring {
   return { cpu: process.cpuUsage(), from: performance.now() };
 }
 
-export function measured(
-  { from, cpu }: Measuring,
-  operations: number,
-  values: Readonly<Record<string, number>> = {},
-): Sample {
+export function measured({ from, cpu }: Measuring, operations: number): Sample {
   const ms = performance.now() - from;
   const { user, system } = process.cpuUsage(cpu);
-  return { operations, ms, cpuMs: (user + system) / 1000, values };
+  return { operations, ms, cpuMs: (user + system) / 1000 };
+}
+
+interface Opened {
+  readonly purpose: Purpose;
+  readonly store: Store;
+  readonly reference: StoreReference;
+}
+
+export interface BenchOptions {
+  readonly name: StoreName;
+  readonly directory: string;
+  /** URL of the program, which is that of its workers too. */
+  readonly self: string;
+  /** Memory for the store's own cache, in bytes. */
+  readonly cacheBytes?: number | undefined;
 }
 
 export class StoreBench {
   readonly name: StoreName;
-  readonly supply: Supply;
   readonly #directory: string;
-  #loaded: Promise<Store> | undefined;
+  readonly #self: string;
+  readonly #cacheBytes: number;
+  readonly #values = new Values();
+  #keys: readonly string[] = makeKeys(KEYS);
+  #opened: Opened | undefined;
+  #crew: Crew | undefined;
 
-  constructor(name: StoreName, directory: string) {
+  constructor({ name, directory, self, cacheBytes = CACHE_BYTES }: BenchOptions) {
     this.name = name;
     this.#directory = directory;
-    this.supply = { keys: makeKeys(), values: new Values() };
+    this.#self = self;
+    this.#cacheBytes = cacheBytes;
   }
 
-  /** The store that holds all keys. */
-  loaded(): Promise<Store> {
-    this.#loaded ??= this.#load();
-    return this.#loaded;
+  get supply(): Supply {
+    return { keys: this.#keys, values: this.#values };
   }
 
-  async #load(): Promise<Store> {
-    const store = await openStore(this.name, this.options('loaded'));
-    await loadInBatches(store, shuffled(0, 0, KEYS));
-    await store.settle();
+  /** The store that holds all keys, opened for that purpose. */
+  async loaded(purpose: Purpose): Promise<Store> {
+    if (this.#opened?.purpose === purpose) return this.#opened.store;
+    await this.close();
+    const count = purpose === 'cold' ? COLD_KEYS : KEYS;
+    if (this.#keys.length < count) this.#keys = makeKeys(count);
+    const directory = join(this.#directory, `loaded-${count}`);
+    const loaded = join(this.#directory, `loaded-${count}.done`);
+    if (!existsSync(loaded)) {
+      const store = await this.#open(emptyDirectory(directory), 'alone');
+      await loadInBatches(store, shuffled(0, 0, count));
+      await store.settle();
+      await this.close();
+      writeFileSync(loaded, '');
+    }
+    return this.#open(directory, purpose);
+  }
+
+  /** An empty store. */
+  async empty(purpose: Purpose): Promise<Store> {
+    await this.close();
+    return this.#open(emptyDirectory(join(this.#directory, 'empty')), purpose);
+  }
+
+  async #open(directory: string, purpose: Purpose): Promise<Store> {
+    const cacheBytes = purpose === 'cold' ? COLD_CACHE_BYTES : this.#cacheBytes;
+    const options: StoreOptions = { directory, purpose, cacheBytes };
+    const store = await openStore(this.name, options, this.supply);
+    const reference = { name: this.name, options, handle: store.handle };
+    this.#opened = { purpose, store, reference };
     return store;
   }
 
-  options(folder: string): StoreOptions {
-    const directory = emptyDirectory(join(this.#directory, folder));
-    return { directory, supply: this.supply, cacheBytes: CACHE_BYTES };
-  }
-
-  /** Runs with an empty store. */
-  async withEmpty<T>(body: (store: Store) => Promise<T>, isSynced = false): Promise<T> {
-    const store = await openStore(this.name, this.options('empty'), isSynced);
-    try {
-      return await body(store);
-    } finally {
-      await store.close();
+  /** Workers that have joined the store that is open. */
+  async crew(threads: number): Promise<Crew> {
+    if (this.#opened === undefined) throw new TypeError('No store is open');
+    if (this.#crew?.threads !== threads) {
+      await this.#crew?.end();
+      this.#crew = new Crew(this.#self, this.#opened.reference, threads);
     }
+    return this.#crew;
   }
 
   async close(): Promise<void> {
-    await (await this.#loaded)?.close();
+    const opened = this.#opened;
+    this.#opened = undefined;
+    await this.#crew?.end();
+    this.#crew = undefined;
+    await opened?.store.close();
   }
 }
 
@@ -108,8 +152,8 @@ export async function loadInBatches(store: Store, order: Uint32Array): Promise<v
 }
 
 /** Serves until the channel is closed. */
-export function serve(jobs: Jobs, name: StoreName, directory: string): void {
-  const bench = new StoreBench(name, directory);
+export function serve(jobs: Jobs, options: BenchOptions): void {
+  const bench = new StoreBench(options);
   const run = async (order: Order): Promise<void> => {
     const job = jobs[order.job];
     if (job === undefined) throw new TypeError(`There is no job ${order.job}`);

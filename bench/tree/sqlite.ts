@@ -1,10 +1,21 @@
 /**
  * better-sqlite3 in the tree benchmark: a table without row ids, a write-ahead log, prepared
- * statements, the file mapped.
+ * statements, the file mapped; locked once and for all where one thread has the store alone.
+ *
+ * It can do only one thing at a time. Synced puts that are under way become one transaction, as an
+ * application would make it that has several requests to answer.
  */
 import { join } from 'node:path';
 import { requirePeer } from './peers.ts';
-import type { Span, Store, StoreOptions, Supply } from './store.ts';
+import {
+  dataBytesBelow,
+  rollUpAll,
+  rollUpSeeking,
+  type Span,
+  type Store,
+  type StoreOptions,
+  type Supply,
+} from './store.ts';
 import { indexOf, wordAt } from './workload.ts';
 
 interface Statement {
@@ -33,22 +44,33 @@ export class SqliteStore implements Store {
   readonly #get: Statement;
   readonly #put: Statement;
   readonly #all: Statement;
+  readonly #keys: Statement;
+  readonly #first: Statement;
+  readonly #delete: Statement;
   readonly #begin: Statement;
   readonly #commit: Statement;
+  readonly #directory: string;
+  /** Synced puts that are under way. */
+  #waiting: { readonly key: string; readonly value: Uint8Array; readonly done: () => void }[] = [];
 
-  constructor({ directory, supply, cacheBytes }: StoreOptions, isSynced = false) {
+  constructor({ directory, cacheBytes, purpose }: StoreOptions, supply: Supply) {
+    this.#directory = directory;
     const Sqlite = requirePeer<Sqlite>('better-sqlite3');
     const db = new Sqlite(join(directory, 'data.sqlite'), { timeout: BUSY_MS });
     db.pragma('journal_mode = WAL');
-    db.pragma(`synchronous = ${isSynced ? 'FULL' : 'OFF'}`);
+    db.pragma(`synchronous = ${purpose === 'synced' ? 'FULL' : 'OFF'}`);
     db.pragma(`mmap_size = ${MAP_BYTES}`);
     db.pragma(`cache_size = ${-cacheBytes / 1024}`);
+    if (purpose === 'alone') db.pragma('locking_mode = EXCLUSIVE');
     db.exec('CREATE TABLE IF NOT EXISTS bench (k TEXT PRIMARY KEY, v BLOB) WITHOUT ROWID');
     this.#db = db;
     this.#supply = supply;
     this.#get = db.prepare('SELECT v FROM bench WHERE k = ?').pluck();
     this.#put = db.prepare('INSERT OR REPLACE INTO bench VALUES (?, ?)');
     this.#all = db.prepare('SELECT k, v FROM bench ORDER BY k').raw();
+    this.#keys = db.prepare('SELECT k FROM bench ORDER BY k').pluck();
+    this.#first = db.prepare('SELECT k FROM bench WHERE k >= ? ORDER BY k LIMIT 1').pluck();
+    this.#delete = db.prepare('DELETE FROM bench WHERE k = ?');
     this.#begin = db.prepare('BEGIN IMMEDIATE');
     this.#commit = db.prepare('COMMIT');
   }
@@ -62,17 +84,39 @@ export class SqliteStore implements Store {
     return value === undefined ? -1 : wordAt(value, 0);
   }
 
-  putEach({ order, from, end }: Span): void {
+  put(key: string, value: Uint8Array): undefined {
+    this.#put.run(key, value);
+  }
+
+  putSynced(key: string, value: Uint8Array): Promise<unknown> {
+    if (this.#waiting.length === 0) setImmediate(() => this.#putWaiting());
+    return new Promise<void>((done) => this.#waiting.push({ key, value, done }));
+  }
+
+  #putWaiting(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.#begin.run();
+    for (const { key, value } of waiting) this.#put.run(key, value);
+    this.#commit.run();
+    for (const { done } of waiting) done();
+  }
+
+  putBatch({ order, from, end }: Span): void {
     const { keys, values } = this.#supply;
+    this.#begin.run();
     for (let at = from; at < end; at++) {
       const index = order[at] as number;
       this.#put.run(keys[index], values.of(index));
     }
+    this.#commit.run();
   }
 
-  putBatch(span: Span): void {
+  deleteBatch({ order, from, end }: Span): void {
     this.#begin.run();
-    this.putEach(span);
+    for (let at = from; at < end; at++) {
+      this.#delete.run(this.#supply.keys[order[at] as number]);
+    }
     this.#commit.run();
   }
 
@@ -85,8 +129,20 @@ export class SqliteStore implements Store {
     return sum;
   }
 
+  rollUp(): string[] {
+    return rollUpAll(this.#keys.iterate() as IterableIterator<string>);
+  }
+
+  rollUpBySeeks(): string[] {
+    return rollUpSeeking((key) => this.#first.get(key) as string | undefined);
+  }
+
   settle(): void {
     this.#db.pragma('wal_checkpoint(TRUNCATE)');
+  }
+
+  liveBytes(): number {
+    return dataBytesBelow(this.#directory);
   }
 
   close(): void {

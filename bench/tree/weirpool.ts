@@ -1,9 +1,15 @@
-/** Weirpool in the tree benchmark: all options at their defaults but the size of the pool. */
+/**
+ * Weirpool in the tree benchmark: all options at their defaults but the size of the pool, and a smaller
+ * ring where the pool is too small for the default's largest value.
+ */
 import { Weirpool, type WeirpoolHandle } from '../../src/index.ts';
 import type { Span, Store, StoreOptions, Supply } from './store.ts';
 import { indexOf, wordAt } from './workload.ts';
 
 const BLOB_BYTES = 512 * 1024;
+const COLD_RING_BYTES = 1024 * 1024;
+/** Share of a cold store that its pool can hold. */
+const COLD_SHARE = 1 / 4;
 
 function makeTree(db: Weirpool) {
   return db.tree('bench', { key: 'utf8' });
@@ -14,19 +20,31 @@ function wordOf(bytes: Uint8Array, start: number): number {
 }
 
 export class WeirpoolStore implements Store {
-  readonly db: Weirpool;
+  readonly handle: WeirpoolHandle;
+  readonly #db: Weirpool;
   readonly #tree: ReturnType<typeof makeTree>;
   readonly #supply: Supply;
 
   private constructor(db: Weirpool, supply: Supply) {
-    this.db = db;
+    this.#db = db;
+    this.handle = db.handle;
     this.#tree = makeTree(db);
     this.#supply = supply;
   }
 
-  static async open({ directory, supply, cacheBytes }: StoreOptions): Promise<WeirpoolStore> {
-    const frames = cacheBytes / BLOB_BYTES;
-    return new WeirpoolStore(await Weirpool.open(directory, { frames }), supply);
+  static async open(
+    { directory, cacheBytes, purpose }: StoreOptions,
+    supply: Supply,
+  ): Promise<WeirpoolStore> {
+    if (purpose !== 'cold') {
+      const frames = cacheBytes / BLOB_BYTES;
+      return new WeirpoolStore(await Weirpool.open(directory, { frames }), supply);
+    }
+    const log = { ringBytes: COLD_RING_BYTES };
+    const whole = await Weirpool.open(directory, { log });
+    const frames = Math.floor(whole.stats().store.slotsUsed * COLD_SHARE);
+    await whole.close();
+    return new WeirpoolStore(await Weirpool.open(directory, { frames, log }), supply);
   }
 
   static async attach(handle: WeirpoolHandle, supply: Supply): Promise<WeirpoolStore> {
@@ -41,26 +59,28 @@ export class WeirpoolStore implements Store {
     return this.#tree.read(key, wordOf) ?? -1;
   }
 
-  putEach({ order, from, end }: Span): void {
-    const { keys, values } = this.#supply;
-    for (let at = from; at < end; at++) {
-      const index = order[at] as number;
-      this.#tree.put(keys[index] as string, values.of(index));
-    }
+  put(key: string, value: Uint8Array): undefined {
+    this.#tree.put(key, value);
+  }
+
+  putSynced(key: string, value: Uint8Array): Promise<void> {
+    return this.#db.durable(this.#tree.put(key, value), 'synced');
   }
 
   putBatch({ order, from, end }: Span): void {
     const { keys, values } = this.#supply;
-    const operations = new Array<{ type: 'put'; key: string; value: Uint8Array }>(end - from);
+    const operations: { type: 'put'; key: string; value: Uint8Array }[] = [];
     for (let at = from; at < end; at++) {
       const index = order[at] as number;
-      operations[at - from] = {
-        type: 'put',
-        key: keys[index] as string,
-        value: values.of(index),
-      };
+      operations.push({ type: 'put', key: keys[index] as string, value: values.of(index) });
     }
     this.#tree.batch(operations);
+  }
+
+  deleteBatch({ order, from, end }: Span): void {
+    for (let at = from; at < end; at++) {
+      this.#tree.delete(this.#supply.keys[order[at] as number] as string);
+    }
   }
 
   scan(): number {
@@ -71,11 +91,27 @@ export class WeirpoolStore implements Store {
     return sum;
   }
 
+  rollUp(): string[] {
+    const found: string[] = [];
+    for (const item of this.#tree.list('', { delimiter: '/' })) {
+      if (item.type === 'prefix') found.push(item.prefix);
+    }
+    return found;
+  }
+
+  rollUpBySeeks(): string[] {
+    return this.rollUp();
+  }
+
   async settle(): Promise<void> {
-    await this.db.checkpoint();
+    await this.#db.checkpoint();
+  }
+
+  liveBytes(): number {
+    return this.#db.stats().store.slotsUsed * BLOB_BYTES;
   }
 
   close(): Promise<void> {
-    return this.db.close();
+    return this.#db.close();
   }
 }

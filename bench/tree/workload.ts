@@ -7,12 +7,16 @@
  * what is measured draws an index and takes the string that is there.
  */
 import { Buffer } from 'node:buffer';
+import { Random } from '../../test/support/seed.ts';
 
 export const KEYS = 200_000;
 export const VALUE_BYTES = 100;
 /** Puts of one batch. */
 export const BATCH_KEYS = 1000;
-export const BUCKETS: number = KEYS / 10_000;
+/** Keys of one bucket, which are a common prefix of a roll-up. */
+export const BUCKET_KEYS = 10_000;
+/** Keys of the store that is larger than its pool. */
+export const COLD_KEYS = 400_000;
 
 /** Values that may be on their way into a store at once, before one is filled anew. */
 const VALUES = 4096;
@@ -25,7 +29,7 @@ function pad(value: number, digits: number): string {
 export function makeKeys(count: number = KEYS): readonly string[] {
   const keys: string[] = [];
   for (let index = 0; index < count; index++) {
-    const bucket = pad(Math.floor(index / 10_000), 3);
+    const bucket = pad(Math.floor(index / BUCKET_KEYS), 3);
     const directory = pad(Math.floor(index / 1000) % 10, 2);
     const key = `bucket-${bucket}/dir-${directory}/file-${pad(index, 6)}.jpg`;
     // By way of bytes: a string that was put together is flattened by whoever reads it first.
@@ -40,8 +44,11 @@ export class Values {
   #next = 0;
 
   constructor() {
-    this.#values = Array.from({ length: VALUES }, (_, at) =>
-      Buffer.alloc(VALUE_BYTES, at).fill(at >> 4, 8, 40),
+    // Bytes that no store can compress.
+    const random = new Random(VALUES);
+    const draw = (): number => random.int(256);
+    this.#values = Array.from({ length: VALUES }, () =>
+      Buffer.from(Array.from({ length: VALUE_BYTES }, draw)),
     );
   }
 
@@ -94,4 +101,39 @@ export function shuffled(seed: number, from: number, end: number): Uint32Array {
     order[other] = kept;
   }
   return order;
+}
+
+/** Indexes below `count`, `length` of them, with probabilities 1 / rank ** alpha. */
+export function zipf(
+  {
+    count,
+    alpha,
+    length,
+    seed,
+  }: {
+    readonly count: number;
+    readonly alpha: number;
+    readonly length: number;
+    readonly seed: number;
+  },
+  indexOfRank: (rank: number) => number,
+): Uint32Array {
+  const bounds = new Float64Array(count);
+  let total = 0;
+  for (let rank = 0; rank < count; rank++) {
+    total += 1 / (rank + 1) ** alpha;
+    bounds[rank] = total;
+  }
+  const random = new Random(seed);
+  return Uint32Array.from({ length }, () => {
+    const point = random.float() * total;
+    let low = 0;
+    let high = count - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((bounds[middle] as number) < point) low = middle + 1;
+      else high = middle;
+    }
+    return indexOfRank(low);
+  });
 }
