@@ -7,8 +7,8 @@ import { once } from 'node:events';
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 import { Barrier } from '../../test/support/checks.ts';
 import { joinStore } from './open.ts';
-import type { Store, StoreReference, Supply } from './store.ts';
-import { KEYS, makeKeys, Values } from './workload.ts';
+import type { Store, StoreReference } from './store.ts';
+import { KEYS, Supply, shuffled } from './workload.ts';
 
 export interface CrewOrder {
   readonly job: string;
@@ -18,6 +18,7 @@ export interface CrewOrder {
 
 export interface CrewContext extends CrewOrder {
   readonly store: Store;
+  /** All keys, in an order of this thread. */
   readonly supply: Supply;
   /** 0-based. */
   readonly thread: number;
@@ -47,8 +48,8 @@ interface Done {
 export async function serveCrew(jobs: CrewJobs): Promise<void> {
   const { reference, thread, threads, barrier } = workerData as CrewData;
   const port = parentPort as NonNullable<typeof parentPort>;
-  const supply = { keys: makeKeys(KEYS), values: new Values() };
-  const store = await joinStore(reference, supply);
+  const supply = new Supply(shuffled(thread + 1, 0, KEYS));
+  const store = await joinStore(reference);
   const start = new Barrier(barrier, threads);
   const run = async (order: CrewOrder): Promise<void> => {
     const job = jobs[order.job];

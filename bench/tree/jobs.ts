@@ -1,4 +1,5 @@
 /** What one sample of each case does. */
+import { Buffer } from 'node:buffer';
 import { assertSum } from '../support/numbers.ts';
 import {
   type Job,
@@ -9,8 +10,18 @@ import {
   startMeasuring,
 } from './serve.ts';
 import type { Purpose, Store } from './store.ts';
-import { putEach, repeat, uniform } from './work.ts';
-import { BATCH_KEYS, BUCKET_KEYS, COLD_KEYS, indexOf, KEYS, shuffled, zipf } from './workload.ts';
+import { putEach, readFor } from './work.ts';
+import {
+  BATCH_KEYS,
+  BUCKET_KEYS,
+  COLD_KEYS,
+  indexOf,
+  KEYS,
+  Supply,
+  shuffled,
+  VALUE_BYTES,
+  zipf,
+} from './workload.ts';
 
 const SUM_OF_ALL = (KEYS * (KEYS - 1)) / 2;
 const ROLL_UP_ROUNDS = 20;
@@ -19,24 +30,27 @@ const ZIPF_ALPHA = 0.99;
 const ZIPF_LENGTH = 200_000;
 const MIB = 1024 * 1024;
 
+function allKeys(bench: StoreBench): Supply {
+  return bench.supply('all', () => shuffled(1, 0, KEYS));
+}
+
 /** A job that reads the loaded store. */
-function reading(make: (store: Store, keys: readonly string[]) => (index: number) => number): Job {
-  return async (bench, { ms, seed }) => {
-    const store = await bench.loaded('alone');
-    const one = make(store, bench.supply.keys);
-    const draw = uniform(seed);
+function reading(make: (store: Store) => (key: string) => number): Job {
+  return async (bench, order) => {
+    const one = make(await bench.loaded('alone'));
+    const supply = allKeys(bench);
     const start = startMeasuring();
-    return measured(start, repeat(ms, draw, one));
+    return measured(start, readFor(supply, order, one));
   };
 }
 
 /** A job that puts all keys into an empty store. */
-function filling(put: (store: Store, bench: StoreBench, order: Uint32Array) => Promise<void>): Job {
-  return async (bench, { seed }) => {
+function filling(put: (store: Store, supply: Supply) => Promise<void>): Job {
+  return async (bench) => {
     const store = await bench.empty('alone');
-    const order = shuffled(seed, 0, KEYS);
+    const supply = allKeys(bench);
     const start = startMeasuring();
-    await put(store, bench, order);
+    await put(store, supply);
     const sample = measured(start, KEYS);
     assertSum('values put', await store.scan(), SUM_OF_ALL);
     return sample;
@@ -89,14 +103,9 @@ function value(figure: number): ReturnType<Job> {
   return Promise.resolve({ operations: 0, ms: 0, cpuMs: 0, value: figure });
 }
 
-/** Every second key, in order. */
-function everySecond(): Uint32Array {
-  return Uint32Array.from({ length: KEYS / 2 }, (_, at) => at * 2);
-}
-
-async function deleteInBatches(store: Store, order: Uint32Array): Promise<void> {
-  for (let from = 0; from < order.length; from += BATCH_KEYS) {
-    await store.deleteBatch({ order, from, end: from + BATCH_KEYS });
+async function deleteInBatches(store: Store, supply: Supply): Promise<void> {
+  for (let from = 0; from < supply.count; from += BATCH_KEYS) {
+    await store.deleteBatch(supply, from, Math.min(supply.count, from + BATCH_KEYS));
   }
 }
 
@@ -109,13 +118,14 @@ interface Sizes {
 /** Bytes after loading, after deleting every second key, and after putting those again. */
 async function sizesOf(bench: StoreBench): Promise<Sizes> {
   const store = await bench.empty('small');
-  await loadInBatches(store, shuffled(0, 0, KEYS));
+  const everySecond = new Supply(shuffled(1, 0, KEYS).filter((index) => index % 2 === 0));
+  await loadInBatches(store, allKeys(bench));
   await store.settle();
   const loaded = store.liveBytes();
-  await deleteInBatches(store, everySecond());
+  await deleteInBatches(store, everySecond);
   await store.settle();
   const halved = store.liveBytes();
-  await loadInBatches(store, everySecond());
+  await loadInBatches(store, everySecond);
   await store.settle();
   assertSum('values put', await store.scan(), SUM_OF_ALL);
   return { loaded, halved, refilled: store.liveBytes() };
@@ -146,45 +156,41 @@ const load: Job = async (bench) => {
   return value(0);
 };
 
-function cold(make: (seed: number) => () => number): Job {
-  return async (bench, { ms, seed }) => {
+function cold(name: string, indexes: () => Uint32Array): Job {
+  return async (bench, order) => {
     const store = await bench.loaded('cold');
-    const { keys } = bench.supply;
-    const draw = make(seed);
+    const supply = bench.supply(name, indexes);
     const start = startMeasuring();
     return measured(
       start,
-      repeat(ms, draw, (index) => indexOf(store.get(keys[index] as string))),
+      readFor(supply, order, (key) => indexOf(store.get(key))),
     );
   };
 }
 
-function zipfDraw(isScattered: boolean): (seed: number) => () => number {
-  return (seed) => {
-    const places = isScattered ? shuffled(0, 0, COLD_KEYS) : undefined;
-    const options = { count: COLD_KEYS, alpha: ZIPF_ALPHA, length: ZIPF_LENGTH, seed };
-    const indexes = zipf(options, (rank) =>
-      places === undefined ? rank : (places[rank] as number),
-    );
-    let at = 0;
-    return () => indexes[at++ % ZIPF_LENGTH] as number;
-  };
+function zipfIndexes(indexOfRank: (rank: number) => number): Uint32Array {
+  const options = { count: COLD_KEYS, alpha: ZIPF_ALPHA, length: ZIPF_LENGTH, seed: 1 };
+  return zipf(options, indexOfRank);
 }
 
 export const jobs: Jobs = {
   /** What the loops around the stores cost by themselves. */
-  'empty-loop': async (bench, { ms, seed }) => {
-    const { keys } = bench.supply;
-    const one = (index: number): number => ((keys[index] as string).length > 0 ? index : -1);
-    const draw = uniform(seed);
+  'empty-loop': async (bench, order) => {
+    const supply = allKeys(bench);
+    const value = Buffer.alloc(VALUE_BYTES);
+    const one = (key: string): number => {
+      // The digits of the file's number are the index: what a value is checked against.
+      value.writeUInt32LE(Number(key.slice(-10, -4)), 0);
+      return indexOf(value);
+    };
     const start = startMeasuring();
-    return measured(start, repeat(ms, draw, one));
+    return measured(start, readFor(supply, order, one));
   },
-  'get-1': reading((store, keys) => (index) => indexOf(store.get(keys[index] as string))),
-  'read-1': reading((store, keys) => (index) => store.read(keys[index] as string)),
+  'get-1': reading((store) => (key) => indexOf(store.get(key))),
+  'read-1': reading((store) => (key) => store.read(key)),
   'get-2': together('get', 2, 'threads'),
-  'put-single': filling((store, { supply }, order) => putEach(store, supply, order)),
-  'put-batch': filling((store, _, order) => loadInBatches(store, order)),
+  'put-single': filling(putEach),
+  'put-batch': filling(loadInBatches),
   'put-1-half': togetherEmpty('put-half', 1),
   'put-2': togetherEmpty('put-half', 2),
   'put-1-hot': together('put-hot', 1, 'threads'),
@@ -199,7 +205,10 @@ export const jobs: Jobs = {
   'size-refilled': size('refilled'),
   load,
   rss,
-  'cold-uniform': cold((seed) => uniform(seed, COLD_KEYS)),
-  'cold-zipf': cold(zipfDraw(false)),
-  'cold-zipf-scattered': cold(zipfDraw(true)),
+  'cold-uniform': cold('cold', () => shuffled(1, 0, COLD_KEYS)),
+  'cold-zipf': cold('zipf', () => zipfIndexes((rank) => rank)),
+  'cold-zipf-scattered': cold('zipf-scattered', () => {
+    const places = shuffled(2, 0, COLD_KEYS);
+    return zipfIndexes((rank) => places[rank] as number);
+  }),
 };

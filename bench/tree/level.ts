@@ -5,16 +5,8 @@
  * It has no synchronous put: LevelDB writes those that are under way as one group.
  */
 import { requirePeer } from './peers.ts';
-import {
-  behind,
-  dataBytesBelow,
-  type Span,
-  type Store,
-  type StoreOptions,
-  type Supply,
-  topOf,
-} from './store.ts';
-import { indexOf, wordAt } from './workload.ts';
+import { behind, dataBytesBelow, type Store, type StoreOptions, topOf } from './store.ts';
+import { indexOf, type Supply, wordAt } from './workload.ts';
 
 interface ChainedBatch {
   put(key: string, value: Uint8Array): this;
@@ -50,19 +42,14 @@ const SYNCED = { sync: true };
 
 export class LevelStore implements Store {
   readonly #db: Database;
-  readonly #supply: Supply;
   readonly #directory: string;
 
-  private constructor(db: Database, directory: string, supply: Supply) {
+  private constructor(db: Database, directory: string) {
     this.#db = db;
     this.#directory = directory;
-    this.#supply = supply;
   }
 
-  static async open(
-    { directory, cacheBytes, purpose }: StoreOptions,
-    supply: Supply,
-  ): Promise<LevelStore> {
+  static async open({ directory, cacheBytes, purpose }: StoreOptions): Promise<LevelStore> {
     const { ClassicLevel } = requirePeer<ClassicLevel>('classic-level');
     const db = new ClassicLevel(directory, {
       keyEncoding: 'utf8',
@@ -72,7 +59,7 @@ export class LevelStore implements Store {
       multithreading: true,
     });
     await db.open();
-    return new LevelStore(db, directory, supply);
+    return new LevelStore(db, directory);
   }
 
   get(key: string): Uint8Array | undefined {
@@ -92,21 +79,15 @@ export class LevelStore implements Store {
     return this.#db.put(key, value, SYNCED);
   }
 
-  putBatch({ order, from, end }: Span): Promise<void> {
-    const { keys, values } = this.#supply;
+  putBatch(supply: Supply, from: number, end: number): Promise<void> {
     const batch = this.#db.batch();
-    for (let at = from; at < end; at++) {
-      const index = order[at] as number;
-      batch.put(keys[index] as string, values.of(index));
-    }
+    for (let at = from; at < end; at++) batch.put(supply.keys[at] as string, supply.valueAt(at));
     return batch.write();
   }
 
-  deleteBatch({ order, from, end }: Span): Promise<void> {
+  deleteBatch({ keys }: Supply, from: number, end: number): Promise<void> {
     const batch = this.#db.batch();
-    for (let at = from; at < end; at++) {
-      batch.del(this.#supply.keys[order[at] as number] as string);
-    }
+    for (let at = from; at < end; at++) batch.del(keys[at] as string);
     return batch.write();
   }
 

@@ -11,12 +11,10 @@ import {
   dataBytesBelow,
   rollUpAll,
   rollUpSeeking,
-  type Span,
   type Store,
   type StoreOptions,
-  type Supply,
 } from './store.ts';
-import { indexOf, wordAt } from './workload.ts';
+import { indexOf, type Supply, wordAt } from './workload.ts';
 
 interface Database {
   getBinary(key: string): Uint8Array | undefined;
@@ -39,12 +37,10 @@ const MAP_BYTES = 2 ** 30;
 
 export class LmdbStore implements Store {
   readonly #db: Database;
-  readonly #supply: Supply;
   readonly #directory: string;
 
-  constructor({ directory, purpose }: StoreOptions, supply: Supply) {
+  constructor({ directory, purpose }: StoreOptions) {
     this.#directory = directory;
-    this.#supply = supply;
     const isSynced = purpose === 'synced';
     // A file that is written through the map is as long as the map.
     const isShort = isSynced || purpose === 'small';
@@ -76,21 +72,17 @@ export class LmdbStore implements Store {
     return this.#db.flushed;
   }
 
-  putBatch({ order, from, end }: Span): void {
-    const { keys, values } = this.#supply;
+  putBatch(supply: Supply, from: number, end: number): void {
     this.#db.transactionSync(() => {
       for (let at = from; at < end; at++) {
-        const index = order[at] as number;
-        this.#db.putSync(keys[index] as string, values.of(index));
+        this.#db.putSync(supply.keys[at] as string, supply.valueAt(at));
       }
     });
   }
 
-  deleteBatch({ order, from, end }: Span): void {
+  deleteBatch({ keys }: Supply, from: number, end: number): void {
     this.#db.transactionSync(() => {
-      for (let at = from; at < end; at++) {
-        this.#db.removeSync(this.#supply.keys[order[at] as number] as string);
-      }
+      for (let at = from; at < end; at++) this.#db.removeSync(keys[at] as string);
     });
   }
 

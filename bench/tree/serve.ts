@@ -17,9 +17,8 @@ import {
   type StoreName,
   type StoreOptions,
   type StoreReference,
-  type Supply,
 } from './store.ts';
-import { BATCH_KEYS, COLD_KEYS, KEYS, makeKeys, shuffled, Values } from './workload.ts';
+import { BATCH_KEYS, COLD_KEYS, KEYS, Supply, shuffled } from './workload.ts';
 
 /** One sample of a case. */
 export interface Order {
@@ -76,8 +75,7 @@ export class StoreBench {
   readonly #directory: string;
   readonly #self: string;
   readonly #cacheBytes: number;
-  readonly #values = new Values();
-  #keys: readonly string[] = makeKeys(KEYS);
+  readonly #supplies = new Map<string, Supply>();
   #opened: Opened | undefined;
   #crew: Crew | undefined;
 
@@ -88,8 +86,11 @@ export class StoreBench {
     this.#cacheBytes = cacheBytes;
   }
 
-  get supply(): Supply {
-    return { keys: this.#keys, values: this.#values };
+  /** Keys in the order of their use, made once under that name. */
+  supply(name: string, order: () => Uint32Array): Supply {
+    const supply = this.#supplies.get(name) ?? new Supply(order());
+    this.#supplies.set(name, supply);
+    return supply;
   }
 
   /** The store that holds all keys, opened for that purpose. */
@@ -97,12 +98,12 @@ export class StoreBench {
     if (this.#opened?.purpose === purpose) return this.#opened.store;
     await this.close();
     const count = purpose === 'cold' ? COLD_KEYS : KEYS;
-    if (this.#keys.length < count) this.#keys = makeKeys(count);
     const directory = join(this.#directory, `loaded-${count}`);
     const loaded = join(this.#directory, `loaded-${count}.done`);
     if (!existsSync(loaded)) {
       const store = await this.#open(emptyDirectory(directory), 'alone');
-      await loadInBatches(store, shuffled(0, 0, count));
+      // In another order than that in which they are read.
+      await loadInBatches(store, new Supply(shuffled(0, 0, count)));
       await store.settle();
       await this.close();
       writeFileSync(loaded, '');
@@ -119,7 +120,7 @@ export class StoreBench {
   async #open(directory: string, purpose: Purpose): Promise<Store> {
     const cacheBytes = purpose === 'cold' ? COLD_CACHE_BYTES : this.#cacheBytes;
     const options: StoreOptions = { directory, purpose, cacheBytes };
-    const store = await openStore(this.name, options, this.supply);
+    const store = await openStore(this.name, options);
     const reference = { name: this.name, options, handle: store.handle };
     this.#opened = { purpose, store, reference };
     return store;
@@ -144,9 +145,9 @@ export class StoreBench {
   }
 }
 
-export async function loadInBatches(store: Store, order: Uint32Array): Promise<void> {
-  for (let from = 0; from < order.length; from += BATCH_KEYS) {
-    const done = store.putBatch({ order, from, end: Math.min(order.length, from + BATCH_KEYS) });
+export async function loadInBatches(store: Store, supply: Supply): Promise<void> {
+  for (let from = 0; from < supply.count; from += BATCH_KEYS) {
+    const done = store.putBatch(supply, from, Math.min(supply.count, from + BATCH_KEYS));
     if (done !== undefined) await done;
   }
 }

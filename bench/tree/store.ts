@@ -7,26 +7,13 @@
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { WeirpoolHandle } from '../../src/index.ts';
-import type { Values } from './workload.ts';
+import type { Supply } from './workload.ts';
 
 export const OWN = 'weirpool';
 export const PEERS = ['lmdb', 'classic-level', 'better-sqlite3'] as const;
 /** The same program without a store: what its memory is compared with. */
 export const NO_STORE = 'none';
 export type StoreName = typeof OWN | (typeof PEERS)[number] | typeof NO_STORE;
-
-/** Keys and values that a thread has made. */
-export interface Supply {
-  readonly keys: readonly string[];
-  readonly values: Values;
-}
-
-/** Some keys in some order: indexes of `order` from `from` to `end` - 1. */
-export interface Span {
-  readonly order: Uint32Array;
-  readonly from: number;
-  readonly end: number;
-}
 
 export type Later<T> = T | Promise<T>;
 
@@ -41,9 +28,9 @@ export interface Store {
   put(key: string, value: Uint8Array): Promise<unknown> | undefined;
   /** Several puts under way: each survives power loss when its promise is fulfilled. */
   putSynced(key: string, value: Uint8Array): Promise<unknown>;
-  /** One commit for all; nothing is synced. */
-  putBatch(span: Span): Later<void>;
-  deleteBatch(span: Span): Later<void>;
+  /** Keys `from` to `end` - 1 of the supply, one commit for all; nothing is synced. */
+  putBatch(supply: Supply, from: number, end: number): Later<void>;
+  deleteBatch(supply: Supply, from: number, end: number): Later<void>;
   /** Every entry in order, key and value: the sum of the values' words. */
   scan(): Later<number>;
   /** Keys up to and with the first slash, each once; by reading all keys if there is no better call. */

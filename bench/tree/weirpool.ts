@@ -3,8 +3,8 @@
  * ring where the pool is too small for the default's largest value.
  */
 import { Weirpool, type WeirpoolHandle } from '../../src/index.ts';
-import type { Span, Store, StoreOptions, Supply } from './store.ts';
-import { indexOf, wordAt } from './workload.ts';
+import type { Store, StoreOptions } from './store.ts';
+import { indexOf, type Supply, wordAt } from './workload.ts';
 
 const BLOB_BYTES = 512 * 1024;
 const COLD_RING_BYTES = 1024 * 1024;
@@ -23,32 +23,27 @@ export class WeirpoolStore implements Store {
   readonly handle: WeirpoolHandle;
   readonly #db: Weirpool;
   readonly #tree: ReturnType<typeof makeTree>;
-  readonly #supply: Supply;
 
-  private constructor(db: Weirpool, supply: Supply) {
+  private constructor(db: Weirpool) {
     this.#db = db;
     this.handle = db.handle;
     this.#tree = makeTree(db);
-    this.#supply = supply;
   }
 
-  static async open(
-    { directory, cacheBytes, purpose }: StoreOptions,
-    supply: Supply,
-  ): Promise<WeirpoolStore> {
+  static async open({ directory, cacheBytes, purpose }: StoreOptions): Promise<WeirpoolStore> {
     if (purpose !== 'cold') {
       const frames = cacheBytes / BLOB_BYTES;
-      return new WeirpoolStore(await Weirpool.open(directory, { frames }), supply);
+      return new WeirpoolStore(await Weirpool.open(directory, { frames }));
     }
     const log = { ringBytes: COLD_RING_BYTES };
     const whole = await Weirpool.open(directory, { log });
     const frames = Math.floor(whole.stats().store.slotsUsed * COLD_SHARE);
     await whole.close();
-    return new WeirpoolStore(await Weirpool.open(directory, { frames, log }), supply);
+    return new WeirpoolStore(await Weirpool.open(directory, { frames, log }));
   }
 
-  static async attach(handle: WeirpoolHandle, supply: Supply): Promise<WeirpoolStore> {
-    return new WeirpoolStore(await Weirpool.attach(handle), supply);
+  static async attach(handle: WeirpoolHandle): Promise<WeirpoolStore> {
+    return new WeirpoolStore(await Weirpool.attach(handle));
   }
 
   get(key: string): Uint8Array | undefined {
@@ -67,20 +62,16 @@ export class WeirpoolStore implements Store {
     return this.#db.durable(this.#tree.put(key, value), 'synced');
   }
 
-  putBatch({ order, from, end }: Span): void {
-    const { keys, values } = this.#supply;
+  putBatch(supply: Supply, from: number, end: number): void {
     const operations: { type: 'put'; key: string; value: Uint8Array }[] = [];
     for (let at = from; at < end; at++) {
-      const index = order[at] as number;
-      operations.push({ type: 'put', key: keys[index] as string, value: values.of(index) });
+      operations.push({ type: 'put', key: supply.keys[at] as string, value: supply.valueAt(at) });
     }
     this.#tree.batch(operations);
   }
 
-  deleteBatch({ order, from, end }: Span): void {
-    for (let at = from; at < end; at++) {
-      this.#tree.delete(this.#supply.keys[order[at] as number] as string);
-    }
+  deleteBatch({ keys }: Supply, from: number, end: number): void {
+    for (let at = from; at < end; at++) this.#tree.delete(keys[at] as string);
   }
 
   scan(): number {

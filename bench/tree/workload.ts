@@ -3,8 +3,11 @@
  *
  * Key `index` lies in bucket index / 10,000 and directory index / 1,000 of it, so the first 200,000 are
  * 20 buckets of 10 directories of 1,000 files, and ascending indexes are ascending keys. Word 0 of a
- * value is the index: whoever reads checks that. Each thread makes its keys once, as flat strings:
- * what is measured draws an index and takes the string that is there.
+ * value is the index: whoever reads checks that.
+ *
+ * Each thread makes its keys before it is measured, as flat strings, in the order in which it uses them:
+ * so they lie beside each other in memory, and a key is at hand as one is that was just made. Taken
+ * from a list in another order each would be a wait for memory, as long as all else that a get does.
  */
 import { Buffer } from 'node:buffer';
 import { Random } from '../../test/support/seed.ts';
@@ -25,17 +28,12 @@ function pad(value: number, digits: number): string {
   return String(value).padStart(digits, '0');
 }
 
-/** Keys by their index, ascending. */
-export function makeKeys(count: number = KEYS): readonly string[] {
-  const keys: string[] = [];
-  for (let index = 0; index < count; index++) {
-    const bucket = pad(Math.floor(index / BUCKET_KEYS), 3);
-    const directory = pad(Math.floor(index / 1000) % 10, 2);
-    const key = `bucket-${bucket}/dir-${directory}/file-${pad(index, 6)}.jpg`;
-    // By way of bytes: a string that was put together is flattened by whoever reads it first.
-    keys.push(Buffer.from(key).toString('latin1'));
-  }
-  return keys;
+function keyOf(index: number): string {
+  const bucket = pad(Math.floor(index / BUCKET_KEYS), 3);
+  const directory = pad(Math.floor(index / 1000) % 10, 2);
+  const key = `bucket-${bucket}/dir-${directory}/file-${pad(index, 6)}.jpg`;
+  // By way of bytes: a string that was put together is flattened by whoever reads it first.
+  return Buffer.from(key).toString('latin1');
 }
 
 /** Values that are filled in turn. */
@@ -71,31 +69,12 @@ export function wordAt(bytes: Uint8Array, at: number): number {
   return low | ((bytes[at + 2] as number) << 16) | ((bytes[at + 3] as number) << 24);
 }
 
-/** Draws indexes; the sequence is that of its seed. */
-export class Draw {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = Math.imul(seed + 1, 0x9e3779b1) | 1;
-  }
-
-  /** 0 to `count` - 1. */
-  below(count: number): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x;
-    return Math.floor(((x >>> 0) / 4294967296) * count);
-  }
-}
-
 /** The numbers from `from` to `end` - 1 in the order of their seed. */
 export function shuffled(seed: number, from: number, end: number): Uint32Array {
   const order = Uint32Array.from({ length: end - from }, (_, at) => from + at);
-  const draw = new Draw(seed);
+  const random = new Random(seed);
   for (let at = order.length - 1; at > 0; at--) {
-    const other = draw.below(at + 1);
+    const other = random.int(at + 1);
     const kept = order[at] as number;
     order[at] = order[other] as number;
     order[other] = kept;
@@ -136,4 +115,32 @@ export function zipf(
     }
     return indexOfRank(low);
   });
+}
+
+/** Keys in the order of their use, and values to put. */
+export class Supply {
+  readonly keys: readonly string[];
+  /** Of each key its index. */
+  readonly indexes: Uint32Array;
+  readonly values: Values;
+
+  constructor(indexes: Uint32Array, values: Values = new Values()) {
+    this.indexes = indexes;
+    this.keys = Array.from(indexes, keyOf);
+    this.values = values;
+  }
+
+  get count(): number {
+    return this.keys.length;
+  }
+
+  /** Other keys with the same values. */
+  with(indexes: Uint32Array): Supply {
+    return new Supply(indexes, this.values);
+  }
+
+  /** The value to put for the key at `position`. */
+  valueAt(position: number): Buffer {
+    return this.values.of(this.indexes[position] as number);
+  }
 }
