@@ -19,6 +19,7 @@ describe('the benchmark command', () => {
     [['copy', 'miss'], 'One suite at a time'],
     [['copy', '--fast'], '--fast'],
     [['copy', '--seconds', '0'], '--seconds is a number above 0'],
+    [['copy', '--only', 'checksum'], 'copy has no --only'],
   ])('refuses %j with code 2, says why and which suites there are', (args, reason) => {
     const { status, stdout, stderr } = bench(...args);
     expect(stderr).toContain(reason);
@@ -60,5 +61,22 @@ describe('the benchmark command', () => {
     expect(copy).toMatchObject({ threads: 1, baseline: 'buffer-copy' });
     expect(copy?.['ratio']).toBeTypeOf('number');
     expect(names).toEqual(expect.arrayContaining(['empty-loop', 'checksum', 'zlib-crc32']));
+  });
+
+  test('compares trees with the stores that are installed, and takes some cases alone', {
+    timeout: 180_000,
+  }, () => {
+    const some = ['--only', 'empty-loop,get-2', '--stores', 'weirpool'];
+    const { status, stdout } = bench('tree', ...some, '--json', '--seconds', '0.02');
+    expect(status).toBe(0);
+    const lines: Record<string, unknown>[] = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(lines).toMatchObject([
+      { bench: 'tree', case: 'empty-loop', store: 'weirpool', threads: 1, target: null },
+      { bench: 'tree', case: 'get-2', store: 'weirpool', threads: 2, target: '>= 3' },
+    ]);
+    for (const line of lines) expect(line['opsPerSec']).toBeGreaterThan(0);
   });
 });
