@@ -91,4 +91,6 @@ export const CASES: readonly Case[] = [
   rate('cold-uniform', 'get, store 4 times the pool, any key'),
   rate('cold-zipf', 'the same, Zipf 0.99, popular keys are neighbours', { atLeast: 0.5 }),
   rate('cold-zipf-scattered', 'the same, popular keys lie anywhere'),
+  rate('cold-uniform-64k', 'cold-uniform with blobs of 64 KiB'),
+  rate('cold-zipf-64k', 'cold-zipf with blobs of 64 KiB', { atLeast: 0.5 }),
 ];

@@ -9,7 +9,14 @@ import {
   type StoreBench,
   startMeasuring,
 } from './serve.ts';
-import type { Purpose, Store } from './store.ts';
+import {
+  BLOB_BYTES,
+  type Contents,
+  OWN,
+  type Purpose,
+  SMALL_BLOB_BYTES,
+  type Store,
+} from './store.ts';
 import { putEach, readFor } from './work.ts';
 import {
   BATCH_KEYS,
@@ -156,9 +163,13 @@ const load: Job = async (bench) => {
   return value(0);
 };
 
-function cold(name: string, indexes: () => Uint32Array): Job {
+const COLD: Contents = { name: 'cold', keys: COLD_KEYS, blobBytes: BLOB_BYTES };
+const COLD_SMALL: Contents = { name: 'cold-64k', keys: COLD_KEYS, blobBytes: SMALL_BLOB_BYTES };
+
+/** Peers have no blobs, so what they hold is always the same. */
+function cold(name: string, indexes: () => Uint32Array, own: Contents = COLD): Job {
   return async (bench, order) => {
-    const store = await bench.loaded('cold');
+    const store = await bench.loaded('cold', bench.name === OWN ? own : COLD);
     const supply = bench.supply(name, indexes);
     const start = startMeasuring();
     return measured(
@@ -206,7 +217,9 @@ export const jobs: Jobs = {
   load,
   rss,
   'cold-uniform': cold('cold', () => shuffled(1, 0, COLD_KEYS)),
+  'cold-uniform-64k': cold('cold', () => shuffled(1, 0, COLD_KEYS), COLD_SMALL),
   'cold-zipf': cold('zipf', () => zipfIndexes((rank) => rank)),
+  'cold-zipf-64k': cold('zipf', () => zipfIndexes((rank) => rank), COLD_SMALL),
   'cold-zipf-scattered': cold('zipf-scattered', () => {
     const places = shuffled(2, 0, COLD_KEYS);
     return zipfIndexes((rank) => places[rank] as number);

@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { Crew } from './crew.ts';
 import { openStore } from './open.ts';
 import {
+  BLOB_BYTES,
   CACHE_BYTES,
   COLD_CACHE_BYTES,
+  type Contents,
   emptyDirectory,
   type Purpose,
   type Store,
@@ -18,7 +20,7 @@ import {
   type StoreOptions,
   type StoreReference,
 } from './store.ts';
-import { BATCH_KEYS, COLD_KEYS, KEYS, Supply, shuffled } from './workload.ts';
+import { BATCH_KEYS, KEYS, Supply, shuffled } from './workload.ts';
 
 /** One sample of a case. */
 export interface Order {
@@ -55,7 +57,12 @@ export function measured({ from, cpu }: Measuring, operations: number): Sample {
   return { operations, ms, cpuMs: (user + system) / 1000 };
 }
 
+/** What all cases but the cold ones read. */
+const ALL: Contents = { name: 'all', keys: KEYS, blobBytes: BLOB_BYTES };
+
 interface Opened {
+  /** Undefined: an empty store. */
+  readonly contents: Contents | undefined;
   readonly purpose: Purpose;
   readonly store: Store;
   readonly reference: StoreReference;
@@ -93,36 +100,38 @@ export class StoreBench {
     return supply;
   }
 
-  /** The store that holds all keys, opened for that purpose. */
-  async loaded(purpose: Purpose): Promise<Store> {
-    if (this.#opened?.purpose === purpose) return this.#opened.store;
+  /** The store with those contents, opened for that purpose. */
+  async loaded(purpose: Purpose, contents: Contents = ALL): Promise<Store> {
+    const opened = this.#opened;
+    if (opened?.purpose === purpose && opened.contents === contents) return opened.store;
     await this.close();
-    const count = purpose === 'cold' ? COLD_KEYS : KEYS;
-    const directory = join(this.#directory, `loaded-${count}`);
-    const loaded = join(this.#directory, `loaded-${count}.done`);
-    if (!existsSync(loaded)) {
-      const store = await this.#open(emptyDirectory(directory), 'alone');
+    const { name, keys } = contents;
+    const directory = join(this.#directory, name);
+    const done = join(this.#directory, `${name}.done`);
+    if (!existsSync(done)) {
+      const store = await this.#open(emptyDirectory(directory), 'alone', contents);
       // In another order than that in which they are read.
-      await loadInBatches(store, new Supply(shuffled(0, 0, count)));
+      await loadInBatches(store, new Supply(shuffled(0, 0, keys)));
       await store.settle();
       await this.close();
-      writeFileSync(loaded, '');
+      writeFileSync(done, '');
     }
-    return this.#open(directory, purpose);
+    return this.#open(directory, purpose, contents);
   }
 
   /** An empty store. */
   async empty(purpose: Purpose): Promise<Store> {
     await this.close();
-    return this.#open(emptyDirectory(join(this.#directory, 'empty')), purpose);
+    return this.#open(emptyDirectory(join(this.#directory, 'empty')), purpose, undefined);
   }
 
-  async #open(directory: string, purpose: Purpose): Promise<Store> {
+  async #open(directory: string, purpose: Purpose, contents: Contents | undefined): Promise<Store> {
+    const { blobBytes } = contents ?? ALL;
     const cacheBytes = purpose === 'cold' ? COLD_CACHE_BYTES : this.#cacheBytes;
-    const options: StoreOptions = { directory, purpose, cacheBytes };
+    const options: StoreOptions = { directory, purpose, cacheBytes, blobBytes };
     const store = await openStore(this.name, options);
     const reference = { name: this.name, options, handle: store.handle };
-    this.#opened = { purpose, store, reference };
+    this.#opened = { purpose, contents, store, reference };
     return store;
   }
 

@@ -56,6 +56,15 @@ export interface StoreOptions {
   readonly purpose: Purpose;
   /** Memory for the store's own cache, in bytes. */
   readonly cacheBytes: number;
+  /** Bytes of a blob of weirpool. */
+  readonly blobBytes: number;
+}
+
+/** What a store is loaded with. */
+export interface Contents {
+  readonly name: string;
+  readonly keys: number;
+  readonly blobBytes: number;
 }
 
 /** For a thread that joins. */
@@ -65,7 +74,10 @@ export interface StoreReference {
   readonly handle: WeirpoolHandle | undefined;
 }
 
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+export const BLOB_BYTES: number = 512 * KIB;
+export const SMALL_BLOB_BYTES: number = 64 * KIB;
 export const CACHE_BYTES: number = 256 * MIB;
 export const SMALL_CACHE_BYTES: number = 64 * MIB;
 /** About a quarter of the store with COLD_KEYS. */

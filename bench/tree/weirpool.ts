@@ -6,7 +6,6 @@ import { Weirpool, type WeirpoolHandle } from '../../src/index.ts';
 import type { Store, StoreOptions } from './store.ts';
 import { indexOf, type Supply, wordAt } from './workload.ts';
 
-const BLOB_BYTES = 512 * 1024;
 const COLD_RING_BYTES = 1024 * 1024;
 /** Share of a cold store that its pool can hold. */
 const COLD_SHARE = 1 / 4;
@@ -30,16 +29,17 @@ export class WeirpoolStore implements Store {
     this.#tree = makeTree(db);
   }
 
-  static async open({ directory, cacheBytes, purpose }: StoreOptions): Promise<WeirpoolStore> {
+  static async open(options: StoreOptions): Promise<WeirpoolStore> {
+    const { directory, purpose, cacheBytes, blobBytes } = options;
+    const frames = cacheBytes / blobBytes;
     if (purpose !== 'cold') {
-      const frames = cacheBytes / BLOB_BYTES;
-      return new WeirpoolStore(await Weirpool.open(directory, { frames }));
+      return new WeirpoolStore(await Weirpool.open(directory, { frames, blobBytes }));
     }
     const log = { ringBytes: COLD_RING_BYTES };
     const whole = await Weirpool.open(directory, { log });
-    const frames = Math.floor(whole.stats().store.slotsUsed * COLD_SHARE);
+    const share = Math.floor(whole.stats().store.slotsUsed * COLD_SHARE);
     await whole.close();
-    return new WeirpoolStore(await Weirpool.open(directory, { frames, log }));
+    return new WeirpoolStore(await Weirpool.open(directory, { frames: share, log }));
   }
 
   static async attach(handle: WeirpoolHandle): Promise<WeirpoolStore> {
@@ -99,7 +99,7 @@ export class WeirpoolStore implements Store {
   }
 
   liveBytes(): number {
-    return this.#db.stats().store.slotsUsed * BLOB_BYTES;
+    return this.#db.stats().store.slotsUsed * this.#db.pool.blobBytes;
   }
 
   close(): Promise<void> {
