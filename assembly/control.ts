@@ -48,5 +48,6 @@ export { park } from './park';
 export * from './pending';
 export * from './prefetch';
 export * from './ring';
+export * from './snapshots';
 export * from './staging';
 export * from './threads';

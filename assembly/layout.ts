@@ -15,9 +15,9 @@
  *   + 4 MiB     page table: bucket heads, u32
  *   + 512 KiB   prefetch ring
  *   + 64 KiB    ghost table: ids that were evicted lately
- *   + 512 KiB   pending deletes, roots, staging entries, the list of the captured frames
+ *   + 512 KiB   pending deletes, roots, staging entries, the captured frames, snapshots
  *   + 2.6 MiB   hold table: for each thread slot and frame the pins and shared latches it has
- *   + 60 MiB    slot bitmap, mapping, ring of the log; sized when the pool is opened
+ *   + 60 MiB    slot bitmap, mapping, spans of slots, ring of the log; sized when the pool is opened
  */
 
 /** Raised with every change of an offset, a bit or the meaning of a code. */
@@ -51,6 +51,8 @@ export const H_SMALL_TARGET: u32 = 40;
 
 /** Thread slot + 1 of the opener: with it die the store's lock and the services. */
 export const H_OPENER: u32 = 44;
+/** Where the spans of the store slots begin, one SPAN_ENTRY for each slot. */
+export const H_SPAN_BASE: u32 = 48;
 
 /** One of STATUS_*; anything but STATUS_OPEN stops every operation. Own line: read on each hit. */
 export const H_STATUS: u32 = 64;
@@ -84,6 +86,12 @@ export const H_MAP_VERSION: u32 = 320;
 export const H_MAP_COUNT: u32 = 324;
 export const H_SLOT_HINT: u32 = 332;
 export const H_SLOTS_USED: u32 = 336;
+/** Slots that no mapping names any more and that are kept for snapshots; used ones among them. */
+export const H_SLOTS_KEPT: u32 = 340;
+/** Not 0 when a snapshot has ended since kept slots were looked at. */
+export const H_SNAPSHOT_ENDED: u32 = 344;
+/** Entries of the table of snapshots that may be in use: the highest one + 1. */
+export const H_SNAPSHOTS_HIGH: u32 = 348;
 /** u64: number of the last committed manifest record. */
 export const H_COMMIT_NUMBER: u32 = 352;
 
@@ -408,7 +416,14 @@ export const STAGING_WRITING: u32 = 3;
 export const CAPTURES: u32 = STAGING + STAGING_MAX * STAGING_ENTRY;
 export const CAPTURE_ENTRY: u32 = 24;
 
-export const HOLDS: u32 = CAPTURES + FRAMES_MAX * CAPTURE_ENTRY;
+/** Open snapshots: u32 thread slot + 1 (0 is empty), u64 number of the commit that it shows. */
+export const SNAPSHOTS: u32 = CAPTURES + FRAMES_MAX * CAPTURE_ENTRY;
+export const SNAPSHOT_ENTRY: u32 = 16;
+export const SNAPSHOT_ENTRIES: u32 = 1024;
+export const SNAPSHOT_OWNER: u32 = 0;
+export const SNAPSHOT_COMMIT: u32 = 8;
+
+export const HOLDS: u32 = SNAPSHOTS + SNAPSHOT_ENTRIES * SNAPSHOT_ENTRY;
 export const HOLD_SHIFT: u32 = 3;
 export const HOLD_PINS: u32 = 0;
 export const HOLD_SHARED: u32 = 4;
@@ -423,6 +438,14 @@ export const MAP_ENTRY: u32 = 24;
 export const M_ID: u32 = 0;
 export const M_SLOT: u32 = 8;
 export const M_CHECKSUM: u32 = 16;
+
+/**
+ * Span of a store slot: u64 number of the commit since which the mapping names it (0: since the
+ * opening), u64 number of the commit that left it while it is kept for a snapshot (else 0).
+ */
+export const SPAN_ENTRY: u32 = 16;
+export const SPAN_FROM: u32 = 0;
+export const SPAN_UNTIL: u32 = 8;
 
 // --- results --------------------------------------------------------------------------------
 

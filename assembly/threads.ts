@@ -71,6 +71,7 @@ import {
 import { lockGive, lockOwner, lockTake } from './locks';
 import { queueRemove } from './replacement';
 import { creditGive } from './ring';
+import { endSnapshots } from './snapshots';
 
 /**
  * Takes a free slot for the calling thread: its number, or NONE. Once the slot is claimed nothing
@@ -141,6 +142,7 @@ export function reapSlot(dead: u32): i32 {
   store<u32>(slot + S_WAITING_FRAME, 0);
   atomic.store<u64>(slot + S_READING, 0);
   endIntent(slot);
+  endSnapshots(dead);
   creditGive(dead);
   return OK;
 }

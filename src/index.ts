@@ -50,13 +50,17 @@ export type {
 } from './store/contract.ts';
 export type { AsyncOptions, AsyncPutOptions } from './tree/async.ts';
 export type { Codec, CodecName } from './tree/codec.ts';
+export type { Snapshot } from './tree/snapshot.ts';
 export type { PutOptions, ReadValue } from './tree/store.ts';
 export {
   type BatchOperation,
+  type KeyRange,
   type ListItem,
   type ListOptions,
   type Range,
   type RangeOptions,
+  type ReadOptions,
+  type ScanOptions,
   Tree,
 } from './tree/tree.ts';
 export {

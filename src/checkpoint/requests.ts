@@ -8,6 +8,7 @@
 import { WeirpoolError } from '../errors.ts';
 import {
   H_CHECKPOINT_SEQ,
+  H_LOG_TAIL,
   H_ROUND,
   H_ROUND_DELETES,
   H_ROUND_DONE,
@@ -103,6 +104,28 @@ export class RoundRequests {
   #failure(): WeirpoolError {
     const cause = getError(this.#thread.memory, H_ROUND_ERROR);
     return cause ?? new WeirpoolError('STORE_IO', 'The round has failed.');
+  }
+
+  /** Whether the store contains everything that was committed before the call. */
+  get isSettled(): boolean {
+    const { memory } = this.#thread;
+    // The tail first: it only grows, and the cut never passes it.
+    const tail = memory.loadU64(H_LOG_TAIL);
+    return memory.loadU64(H_CHECKPOINT_SEQ) >= tail;
+  }
+
+  /** As `run`, but blocks this thread, which holds nothing. Errors as `run`. */
+  runSync(): RoundReport {
+    this.#thread.assertRunning();
+    if (this.#thread.isHolding) throw roundRefused();
+    const { memory, control } = this.#thread;
+    const ticket = this.#services.round();
+    for (;;) {
+      const seen = memory.load(H_ROUND_ENDED);
+      if (this.#isDone(ticket)) return this.#report(ticket);
+      control.park(H_ROUND_ENDED, seen, PARK_MS);
+      this.#thread.lookAround();
+    }
   }
 
   /**

@@ -358,6 +358,8 @@ export class Round {
         checkpointSeq: capture.seq,
         roots: capture.roots,
       });
+      // Under the lock: who copies the mapping knows which cut it is.
+      this.#memory.raiseU64(H_CHECKPOINT_SEQ, capture.seq);
     });
     this.#enter(7);
     for (const id of deleted) {
@@ -366,7 +368,6 @@ export class Round {
     // Created and gone again before any round: it was never named.
     store.returnName(fresh + deleted.length - known.length);
     this.retire(capture);
-    this.#memory.raiseU64(H_CHECKPOINT_SEQ, capture.seq);
     this.#memory.raiseU64(H_LOG_BASE, capture.seq);
     return deleted.length;
   }

@@ -22,6 +22,7 @@ import {
   H_RING_MASK,
   H_SHARD_MASK,
   H_SMALL_TARGET,
+  H_SPAN_BASE,
   H_STAGING_COUNT,
   H_STAGING_FIRST,
   H_STATUS,
@@ -36,6 +37,7 @@ import {
   SHARDS_MAX,
   SLOT_BITS,
   SLOTS_MAX,
+  SPAN_ENTRY,
   STATUS_OPENING,
 } from '../generated/layout.ts';
 import { Frame } from './frame.ts';
@@ -105,8 +107,7 @@ export function batchAreaOf(blobBytes: number): { recordBytes: number; listBytes
 }
 
 /** Two blobs that kernels build in, keys, a batch. */
-function scratchBytesOf({ blobBytes, log }: MemoryPlan): number {
-  if (log === undefined) return 0;
+export function scratchBytesOf(blobBytes: number): number {
   const { recordBytes, listBytes } = batchAreaOf(blobBytes);
   return 2 * blobBytes + SCRATCH_KEY_BYTES + recordBytes + 2 * listBytes;
 }
@@ -124,7 +125,8 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
   const slotsWanted = Math.max(mapCapacity, plan.slotsMin) + SLOTS_SPARE + fresh;
   const storeSlots = Math.ceil(slotsWanted / BITS_PER_WORD) * BITS_PER_WORD;
   const mapBase = SLOT_BITS + storeSlots / BITS_PER_BYTE;
-  const ringBase = ceilToPage(mapBase + mapCapacity * MAP_ENTRY);
+  const spanBase = mapBase + mapCapacity * MAP_ENTRY;
+  const ringBase = ceilToPage(spanBase + storeSlots * SPAN_ENTRY);
   const { ringBytes, stagingFrames } = plan.log ?? { ringBytes: 0, stagingFrames: 0 };
   const control = sharedMemory(ringBase + ringBytes);
   const buckets = Math.min(BUCKETS_MAX, Math.max(SHARDS_MAX, ceilPowerOfTwo(plan.frames * 2)));
@@ -141,6 +143,7 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
   set(H_MAP_MASK, mapCapacity - 1);
   set(H_MAP_BASE, mapBase);
   set(H_STORE_SLOTS, storeSlots);
+  set(H_SPAN_BASE, spanBase);
   set(H_GHOST_BUCKETS, Math.max(1, Math.floor(plan.frames / GHOST_WAYS)));
   set(H_SMALL_TARGET, smallTarget(plan.frames));
   if (ringBytes > 0) {
@@ -150,7 +153,7 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
     set(H_STAGING_COUNT, stagingFrames);
   }
   set(H_STATUS, STATUS_OPENING);
-  const scratchBytes = scratchBytesOf(plan);
+  const scratchBytes = plan.log === undefined ? 0 : scratchBytesOf(plan.blobBytes);
   const perArena = Math.floor((ARENA_BYTES_MAX - SLOTS_MAX * scratchBytes) / plan.blobBytes);
   instantiateControl(modules.control, control).initFrames(plan.frames);
   return {
@@ -170,6 +173,7 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
       PREFETCH_ENTRIES * PREFETCH_ENTRY +
       storeSlots / BITS_PER_BYTE +
       mapCapacity * MAP_ENTRY +
+      storeSlots * SPAN_ENTRY +
       ringBytes,
   };
 }

@@ -3,7 +3,7 @@
  *
  * Owns:        the mapping and the slot bitmap in the control memory, through assembly/mapping.ts.
  * Invariants:  I6   new bytes go to a slot that the mapping does not name and that nobody reads; the
- *                   old slot is free only after the commit was published;
+ *                   old slot is free only after the commit was published, and no snapshot has it;
  *              W2D  slots are synced before the commit that names them.
  * Threads:     one object for each thread; reads take no lock, commits run under the commit lock.
  *
@@ -21,6 +21,7 @@ import {
   H_MAP_COUNT,
   H_MAP_MASK,
   H_NEXT_ID,
+  H_SLOTS_KEPT,
   H_SLOTS_USED,
   LOCK_COMMIT,
   MISS,
@@ -184,6 +185,19 @@ export class MappedStore {
     }
   }
 
+  /**
+   * Reads a slot that the mapping of a snapshot names, into bytes of the caller's. No look is needed
+   * before or after: the slot is kept. Errors as `readFrame`.
+   */
+  readKept(blob: BlobMapping, target: Uint8Array, checksum: () => bigint): void {
+    this.#thread.assertRunning();
+    this.backend.readSlot(blob.slot, target);
+    if (checksum() === blob.checksum) return;
+    // Once the pool is closed, nothing is kept any more.
+    this.#thread.assertRunning();
+    throw this.#corrupt(blob);
+  }
+
   #corrupt({ id, slot }: BlobMapping): WeirpoolError {
     const offset = slot * this.blobBytes;
     return new WeirpoolError(
@@ -242,6 +256,7 @@ export class MappedStore {
   takeSlots(count: number): number[] {
     const { control } = this.#thread;
     const slots: number[] = [];
+    control.slotsReclaim();
     while (slots.length < count) {
       const slot = control.slotTake();
       if (slot === NONE) {
@@ -312,11 +327,14 @@ export class MappedStore {
 
   fullError(): WeirpoolError {
     const { memory } = this.#thread;
+    const blobs = memory.load(H_MAP_COUNT);
+    const kept = memory.load(H_SLOTS_KEPT);
+    const snapshots = kept === 0 ? '' : ` Or close snapshots: they keep ${kept} slots.`;
     return new WeirpoolError(
       'STORE_FULL',
-      `The store has ${memory.load(H_MAP_COUNT)} blobs and no room to name more. Open it again ` +
-        'with a larger `blobsMax`.',
-      { details: { blobs: memory.load(H_MAP_COUNT) } },
+      `The store has ${blobs} blobs and no room to name more. Open it again with a larger ` +
+        `\`blobsMax\`.${snapshots}`,
+      { details: { blobs, kept } },
     );
   }
 
@@ -325,6 +343,7 @@ export class MappedStore {
    * was summed. A slot whose write failed stays out of use until the store is reopened.
    */
   stage(id: BlobId, bytes: Uint8Array): StagedBlob {
+    this.#thread.control.slotsReclaim();
     const slot = this.#thread.control.slotTake();
     if (slot === NONE) throw this.fullError();
     const scratch = this.#checksummer.scratch(this.blobBytes);
@@ -402,15 +421,18 @@ export class MappedStore {
     const { control, memory } = this.#thread;
     const changed = [...mapped.map(({ id }) => id), ...deleted];
     const left = changed.flatMap((id) => this.lookup(id)?.slot ?? []);
+    const commit = memory.loadU64(H_COMMIT_NUMBER) + 1;
+    control.slotsReclaim();
+    for (const { slot } of mapped) control.slotNamed(slot, commit);
     control.mapBegin();
     for (const { id, slot, checksum } of mapped) {
       if (control.mapPut(id, slot, checksum) !== OK) throw this.fullError();
     }
     for (const id of deleted) control.mapRemove(id);
     control.mapEnd();
-    for (const slot of left) control.slotFree(slot);
+    for (const slot of left) control.slotLeft(slot, commit);
     memory.storeU64(H_LEASE_END, nextBlobId);
-    memory.storeU64(H_COMMIT_NUMBER, memory.loadU64(H_COMMIT_NUMBER) + 1);
+    memory.storeU64(H_COMMIT_NUMBER, commit);
   }
 
   /** Takes blobs out of the mapping and not out of the store, which is open for reading only. */

@@ -15,7 +15,7 @@ import type { Op } from '../txn/op.ts';
 import type { Entry } from './change.ts';
 import { TreeChange } from './change.ts';
 import { clearRange } from './clear.ts';
-import { COLLECT_KEYS, COLLECT_VALUES, Cursor } from './cursor.ts';
+import { COLLECT_KEYS, COLLECT_VALUES, Cursor, type ScanSource } from './cursor.ts';
 import {
   changeBytes,
   encodeChange,
@@ -30,7 +30,7 @@ const ENTRY_BYTES = 9;
 const STATE_LIVE = 0;
 const STATE_DROPPING = 1;
 
-interface CatalogEntry {
+export interface CatalogEntry {
   readonly root: BlobId;
   readonly dropping: boolean;
 }
@@ -42,7 +42,8 @@ function encodeEntry({ root, dropping }: CatalogEntry): Buffer {
   return bytes;
 }
 
-function decodeEntry(bytes: Buffer): CatalogEntry {
+/** What the catalog has of a tree. */
+export function decodeEntry(bytes: Buffer): CatalogEntry {
   if (bytes.length !== ENTRY_BYTES) {
     throw new WeirpoolError(
       'NODE_CORRUPT',
@@ -124,18 +125,7 @@ export class Catalog {
   names(): string[] {
     const catalog = this.#store.log.roots.get(TREE_OWNER);
     if (catalog === undefined) return [];
-    const bounds = { low: undefined, lowExclusive: false, high: undefined, highInclusive: false };
-    const options = { what: COLLECT_KEYS | COLLECT_VALUES, reverse: false };
-    const cursor = new Cursor(this.#store, catalog, bounds, options);
-    const names: string[] = [];
-    for (let batch = cursor.next(); batch !== undefined; batch = cursor.next()) {
-      for (let index = 0; index < batch.count; index++) {
-        const [keyAt = 0, valueAt = 0, end = 0] = batch.places.subarray(index * 3, index * 3 + 3);
-        if (decodeEntry(batch.bytes.subarray(valueAt, end)).dropping) continue;
-        names.push(batch.bytes.toString('utf8', keyAt, valueAt));
-      }
-    }
-    return names;
+    return namesIn(this.#store, catalog);
   }
 
   /** Drops a tree with everything in it: whether there was one. */
@@ -170,4 +160,20 @@ export class Catalog {
     change.apply(entries);
     op.commit(encodeChange({ entries, flags: FLAG_DROP_TREE, dropped: root, plan: change.plan }));
   }
+}
+
+/** Names of the trees in a catalog, in order. */
+export function namesIn(source: ScanSource, catalog: BlobId): string[] {
+  const bounds = { low: undefined, lowExclusive: false, high: undefined, highInclusive: false };
+  const options = { what: COLLECT_KEYS | COLLECT_VALUES, reverse: false };
+  const cursor = new Cursor(source, catalog, bounds, options);
+  const names: string[] = [];
+  for (let batch = cursor.next(); batch !== undefined; batch = cursor.next()) {
+    for (let index = 0; index < batch.count; index++) {
+      const [keyAt = 0, valueAt = 0, end = 0] = batch.places.subarray(index * 3, index * 3 + 3);
+      if (decodeEntry(batch.bytes.subarray(valueAt, end)).dropping) continue;
+      names.push(batch.bytes.toString('utf8', keyAt, valueAt));
+    }
+  }
+  return names;
 }

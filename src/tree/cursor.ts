@@ -9,10 +9,11 @@
  */
 import { Buffer } from 'node:buffer';
 import type { WeirpoolError } from '../errors.ts';
+import type { ControlExports } from '../generated/layout.ts';
 import type { BlobId } from '../store/contract.ts';
-import { ATTEMPTS_MAX, nodeCorrupt, type Way } from './descent.ts';
-import { isOverflow, REFERENCE_BYTES, readReference } from './overflow.ts';
-import type { TreeStore } from './store.ts';
+import { ATTEMPTS_MAX, type Descent, nodeCorrupt, type Way } from './descent.ts';
+import type { NodeAccess } from './node-access.ts';
+import { isOverflow, REFERENCE_BYTES, type Reference, readReference } from './overflow.ts';
 
 export const COLLECT_KEYS = 1;
 export const COLLECT_VALUES = 2;
@@ -33,6 +34,19 @@ export interface Batch {
   readonly places: Uint32Array;
 }
 
+/** Where a scan reads: the trees as they are (TreeStore), or as a snapshot has them. */
+export interface ScanSource {
+  readonly core: {
+    readonly control: Pick<ControlExports, 'validate'>;
+    noteRestart(): void;
+  };
+  readonly nodes: NodeAccess;
+  readonly descent: Pick<Descent, 'tryTo' | 'with' | 'id' | 'version'>;
+  /** A copy of a long value. */
+  overflow(tree: BlobId, reference: Reference): Buffer;
+  get(tree: BlobId, key: Uint8Array): Buffer | undefined;
+}
+
 const EMPTY_KEY = Buffer.alloc(0);
 /** Entries of a batch: enough to pay for finding the node, little enough to be read in vain. */
 const BATCH_ENTRIES = 1024;
@@ -47,7 +61,7 @@ interface Found {
 }
 
 export class Cursor {
-  readonly #store: TreeStore;
+  readonly #store: ScanSource;
   readonly #tree: BlobId;
   readonly #what: number;
   readonly #reverse: boolean;
@@ -55,7 +69,7 @@ export class Cursor {
   #ended = false;
 
   constructor(
-    store: TreeStore,
+    store: ScanSource,
     tree: BlobId,
     bounds: Bounds,
     options: { readonly what: number; readonly reverse: boolean },

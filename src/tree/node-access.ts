@@ -28,7 +28,12 @@ import {
   RE_KEY_BYTES,
   TEMPLATE_BYTES,
 } from '../generated/layout.ts';
-import { batchAreaOf, SCRATCH_KEY_BYTES, type ThreadMemory } from '../memory/pool-memory.ts';
+import {
+  batchAreaOf,
+  type PoolMemory,
+  SCRATCH_KEY_BYTES,
+  type ThreadMemory,
+} from '../memory/pool-memory.ts';
 
 /** Longest key in bytes; an eighth of a blob if that is less. */
 export const KEY_BYTES_MAX = 4096;
@@ -67,6 +72,12 @@ interface Arena {
   readonly found: number;
 }
 
+/** What nodes lie in: the frames of a pool, or those of a snapshot's reader. */
+export interface NodeMemory
+  extends Pick<ThreadMemory, 'scratchOf' | 'kernelsOf' | 'arenaOf' | 'offsetOf' | 'frame'> {
+  readonly shared: Pick<PoolMemory, 'blobBytes' | 'arenas' | 'framesPerArena'>;
+}
+
 interface SharedBuffer extends Buffer {
   utf8Write(text: string, offset: number, length: number): number;
 }
@@ -89,7 +100,7 @@ function writeAscii(text: string, bytes: Uint8Array, at: number): number {
 export class NodeAccess {
   readonly blobBytes: number;
   readonly keyBytesMax: number;
-  readonly #memory: ThreadMemory;
+  readonly #memory: NodeMemory;
   readonly #arenas: readonly Arena[];
   readonly #first: Arena;
   readonly #single: boolean;
@@ -104,7 +115,7 @@ export class NodeAccess {
   keyBytes = 0;
   #keyIn = 0;
 
-  constructor(memory: ThreadMemory, me: number) {
+  constructor(memory: NodeMemory, me: number) {
     this.#memory = memory;
     this.blobBytes = memory.shared.blobBytes;
     this.keyBytesMax = keyBytesMax(this.blobBytes);

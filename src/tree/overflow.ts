@@ -10,6 +10,7 @@
  */
 import { Buffer } from 'node:buffer';
 import { MISS, VALUE_OVERFLOW_MASK } from '../generated/layout.ts';
+import type { Frame } from '../memory/frame.ts';
 import type { PoolCore } from '../pool/core.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
@@ -85,24 +86,41 @@ function partOf(view: DataView, blobBytes: number): Part | undefined {
  * @throws {WeirpoolError} `NODE_CORRUPT`, `BLOB_NOT_FOUND`, `BLOB_GONE`, and as `pin`.
  */
 export function readOverflow(core: PoolCore, tree: BlobId, reference: Reference): Buffer {
-  const { blobBytes } = core.memory.shared;
-  const value = Buffer.allocUnsafe(reference.bytes);
-  let at = 0;
-  let id = reference.first;
-  while (at < reference.bytes) {
+  return readChain(tree, reference, core.memory.shared.blobBytes, (id, take) => {
     const frame = core.residency.pin(id, true);
     try {
-      const { view, bytes } = core.memory.frame(frame);
+      return take(core.memory.frame(frame));
+    } finally {
+      core.control.unpin(frame, core.me);
+    }
+  });
+}
+
+/** Has `take` look at a blob that stays as it is while it does. */
+export type WithBlob = (
+  id: BlobId,
+  take: (blob: Pick<Frame, 'bytes' | 'view'>) => BlobId,
+) => BlobId;
+
+/** Reads a value whose blobs `withBlob` gives. Errors: `NODE_CORRUPT`, and as `withBlob`. */
+export function readChain(
+  tree: BlobId,
+  { first, bytes: valueBytes }: Reference,
+  blobBytes: number,
+  withBlob: WithBlob,
+): Buffer {
+  const value = Buffer.allocUnsafe(valueBytes);
+  let at = 0;
+  for (let id = first; at < valueBytes; ) {
+    id = withBlob(id, ({ view, bytes }) => {
       const part = partOf(view, blobBytes);
-      if (part === undefined || part.bytes === 0 || at + part.bytes > reference.bytes) {
+      if (part === undefined || part.bytes === 0 || at + part.bytes > valueBytes) {
         throw nodeCorrupt(id, tree);
       }
       value.set(bytes.subarray(HEADER_BYTES, HEADER_BYTES + part.bytes), at);
       at += part.bytes;
-      id = part.next;
-    } finally {
-      core.control.unpin(frame, core.me);
-    }
+      return part.next;
+    });
   }
   return value;
 }

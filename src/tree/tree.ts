@@ -20,10 +20,27 @@ import {
   prefixEnd,
 } from './cursor.ts';
 import { mergeAround } from './merge.ts';
+import type { Snapshot, Snapshots, SnapshotTree } from './snapshot.ts';
+import { snapshotClosed } from './snapshot-reader.ts';
 import type { Key, PutOptions, ReadValue, TreeStore } from './store.ts';
 
+/** Where a key is looked up. */
+export interface ReadOptions {
+  /** As the trees were when it was taken; see `Weirpool.snapshot`. */
+  readonly snapshot?: Snapshot | undefined;
+}
+
+/** What a scan sees. */
+export interface ScanOptions extends ReadOptions {
+  /**
+   * The state at the moment of the call, whatever writers do meanwhile: a snapshot of the scan's own,
+   * which ends with it. Such a range is iterated once. Default false: consistent per node.
+   */
+  readonly consistent?: boolean | undefined;
+}
+
 /** Which keys, in which order. Crossed bounds give nothing. */
-export interface RangeOptions<K> {
+export interface RangeOptions<K> extends ScanOptions {
   readonly gt?: K;
   readonly gte?: K;
   readonly lt?: K;
@@ -33,12 +50,15 @@ export interface RangeOptions<K> {
   readonly limit?: number;
 }
 
+/** Which keys. */
+export type KeyRange<K> = Pick<RangeOptions<K>, 'gt' | 'gte' | 'lt' | 'lte'>;
+
 /** A put or a delete of a batch. */
 export type BatchOperation<K, V> =
   | { readonly type: 'put'; readonly key: K; readonly value: V }
   | { readonly type: 'del'; readonly key: K };
 
-export interface ListOptions {
+export interface ListOptions extends ScanOptions {
   /** Keys that go on beyond it, behind the prefix, are rolled up into one common prefix. */
   readonly delimiter?: string;
   /** Only what comes behind this key or common prefix. */
@@ -51,7 +71,10 @@ export type ListItem<V> =
   | { readonly type: 'entry'; readonly key: string; readonly value: V }
   | { readonly type: 'prefix'; readonly prefix: string };
 
-/** What a range gives: iterate it, at once or asynchronously; each iteration begins anew. */
+/**
+ * What a range gives: iterate it, at once or asynchronously. Each iteration begins anew; a consistent
+ * range has one.
+ */
 export interface Range<T> extends Iterable<T>, AsyncIterable<T> {
   toArray(): T[];
 }
@@ -68,6 +91,7 @@ const FIRST_BATCH = 64;
 
 export interface TreeParts<K, V> {
   readonly store: TreeStore;
+  readonly snapshots: Snapshots;
   /** Id of the root, asked for at each call: a tree may be made late. */
   readonly root: () => BlobId;
   readonly name: string;
@@ -80,15 +104,17 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   /** The tree's name in its store. */
   readonly name: string;
   readonly #store: TreeStore;
+  readonly #snapshots: Snapshots;
   readonly #root: () => BlobId;
   readonly #key: Codec<K>;
   readonly #value: Codec<V>;
   readonly #access: AsyncAccess;
 
   /** @internal See `Weirpool.tree`. */
-  constructor({ store, root, name, key, value, access }: TreeParts<K, V>) {
+  constructor({ store, snapshots, root, name, key, value, access }: TreeParts<K, V>) {
     this.#access = access;
     this.#store = store;
+    this.#snapshots = snapshots;
     this.#root = root;
     this.name = name;
     this.#key = key;
@@ -97,8 +123,13 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
 
   // --- one key -----------------------------------------------------------------------------------------
 
-  /** The value, a copy that is the caller's; undefined if there is none. */
-  get(key: K): V | undefined {
+  /**
+   * The value, a copy that is the caller's; undefined if there is none.
+   *
+   * @throws {WeirpoolError} `SNAPSHOT_CLOSED`, and as `BufferPool.pin`.
+   */
+  get(key: K, options?: ReadOptions): V | undefined {
+    if (options?.snapshot !== undefined) return this.#getFrom(options.snapshot, key);
     const bytes = this.#store.get(this.#root(), this.#key.encode(key));
     return bytes === undefined ? undefined : this.#value.decode(bytes);
   }
@@ -113,12 +144,23 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
     return bytes === undefined ? undefined : this.#value.decode(bytes);
   }
 
-  has(key: K): boolean {
-    return this.#store.has(this.#root(), this.#key.encode(key));
+  #getFrom(snapshot: Snapshot, key: K): V | undefined {
+    const { source, root } = snapshot.treeOf(this.#store, this.name);
+    const bytes = root === undefined ? undefined : source.get(root, this.#key.encode(key));
+    return bytes === undefined ? undefined : this.#value.decode(bytes);
   }
 
-  getMany(keys: readonly K[]): (V | undefined)[] {
-    return keys.map((key) => this.get(key));
+  /** Errors as `get`. */
+  has(key: K, options?: ReadOptions): boolean {
+    if (options?.snapshot === undefined) {
+      return this.#store.has(this.#root(), this.#key.encode(key));
+    }
+    const { source, root } = options.snapshot.treeOf(this.#store, this.name);
+    return root !== undefined && source.has(root, this.#key.encode(key));
+  }
+
+  getMany(keys: readonly K[], options?: ReadOptions): (V | undefined)[] {
+    return keys.map((key) => this.get(key, options));
   }
 
   /**
@@ -218,7 +260,7 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
    * Deletes all keys of a range, a leaf at a time: how many there were. Each step is atomic; after a
    * crash a part may be left, and the same call ends it.
    */
-  clear(range: Omit<RangeOptions<K>, 'reverse' | 'limit'> = {}): number {
+  clear(range: KeyRange<K> = {}): number {
     const { low, lowExclusive, high, highInclusive } = this.#bounds(range);
     const from = low === undefined ? EMPTY : lowExclusive ? after(low) : low;
     const until = high !== undefined && highInclusive ? after(high) : high;
@@ -227,7 +269,12 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
 
   // --- ranges --------------------------------------------------------------------------------------------
 
-  /** Entries in the order of their keys. Consistent per node; the tree may change meanwhile. */
+  /**
+   * Entries in the order of their keys. Consistent per node, while the tree may change; or as the
+   * options say.
+   *
+   * @throws {WeirpoolError} with `consistent` as `Weirpool.snapshot`; `SNAPSHOT_CLOSED`.
+   */
   range(options: RangeOptions<K> = {}): Range<[K, V]> {
     const key = this.#key;
     const value = this.#value;
@@ -248,22 +295,45 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   }
 
   /** Entries whose keys begin with `prefix`. */
-  prefix(prefix: K, options: Pick<RangeOptions<K>, 'reverse' | 'limit'> = {}): Range<[K, V]> {
+  prefix(
+    prefix: K,
+    options: Pick<RangeOptions<K>, 'reverse' | 'limit'> & ScanOptions = {},
+  ): Range<[K, V]> {
     const low = toBytes(this.#key.encode(prefix));
     const bounds = { low, lowExclusive: false, high: prefixEnd(low), highInclusive: false };
     const key = this.#key;
     const value = this.#value;
-    return new TreeRange(this.#store, this.#root, bounds, 'entries', options, (batch, index) => [
+    const scan = { bounds, shape: 'entries', ...options } as const;
+    return this.#newRange(scan, (batch, index) => [
       key.decode(keyIn(batch, index)),
       value.decode(valueIn(batch, index)),
     ]);
   }
 
   #rangeOf<T>(options: RangeOptions<K>, shape: Shape, make: MakeItem<T>): Range<T> {
-    return new TreeRange(this.#store, this.#root, this.#bounds(options), shape, options, make);
+    return this.#newRange({ bounds: this.#bounds(options), shape, ...options }, make);
   }
 
-  #bounds({ gt, gte, lt, lte }: RangeOptions<K>): Bounds {
+  #newRange<T>({ bounds, shape, ...options }: Scan, make: MakeItem<T>): Range<T> {
+    const { reverse = false, limit = Number.POSITIVE_INFINITY } = options;
+    if (typeof limit !== 'number' || Number.isNaN(limit)) throw new TypeError('limit is a number');
+    const what = { what: WHAT[shape], reverse };
+    const own = this.#ownSnapshot(options);
+    const open = (): Cursor => this.#cursor(bounds, what, own ?? options.snapshot);
+    return new TreeRange({ open, limit, make, own });
+  }
+
+  /** What a consistent scan sees; it closes it. */
+  #ownSnapshot({ consistent = false, snapshot }: ScanOptions): Snapshot | undefined {
+    return consistent && snapshot === undefined ? this.#snapshots.take() : undefined;
+  }
+
+  #cursor(bounds: Bounds, what: CursorOptions, snapshot: Snapshot | undefined): Cursor {
+    if (snapshot === undefined) return new Cursor(this.#store, this.#root(), bounds, what);
+    return cursorIn(snapshot.treeOf(this.#store, this.name), bounds, what);
+  }
+
+  #bounds({ gt, gte, lt, lte }: KeyRange<K>): Bounds {
     const encode = (key: K | undefined): Uint8Array | undefined =>
       key === undefined ? undefined : toBytes(this.#key.encode(key));
     const above = encode(gt);
@@ -283,13 +353,18 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   }
 
   /** How many keys there are in the range. */
-  count(options: Omit<RangeOptions<K>, 'reverse' | 'limit'> = {}): number {
-    const what = { what: 0, reverse: false };
-    const cursor = new Cursor(this.#store, this.#root(), this.#bounds(options), what);
-    let count = 0;
-    for (let batch = cursor.next(); batch !== undefined; batch = cursor.next())
-      count += batch.count;
-    return count;
+  count(options: KeyRange<K> & ScanOptions = {}): number {
+    const bounds = this.#bounds(options);
+    const own = this.#ownSnapshot(options);
+    try {
+      const cursor = this.#cursor(bounds, { what: 0, reverse: false }, own ?? options.snapshot);
+      let count = 0;
+      for (let batch = cursor.next(); batch !== undefined; batch = cursor.next())
+        count += batch.count;
+      return count;
+    } finally {
+      own?.close();
+    }
   }
 
   first(options: RangeOptions<K> = {}): [K, V] | undefined {
@@ -305,9 +380,14 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
    * Keys that begin with `prefix`, those that go on beyond a delimiter rolled up into common prefixes:
    * what lies below one of these is skipped, not read. For trees whose keys are UTF-8.
    */
-  *list(prefix = '', options: ListOptions = {}): Generator<ListItem<V>, void, undefined> {
-    const { delimiter = '/', startAfter, limit = Number.POSITIVE_INFINITY } = options;
-    const store = this.#store;
+  list(prefix = '', options: ListOptions = {}): IterableIterator<ListItem<V>> {
+    const own = this.#ownSnapshot(options);
+    if (own === undefined) return this.#list(prefix, options);
+    return new OwningIterator(this.#list(prefix, { ...options, snapshot: own }), own);
+  }
+
+  *#list(prefix: string, options: ListOptions): Generator<ListItem<V>, void, undefined> {
+    const { delimiter = '/', startAfter, limit = Number.POSITIVE_INFINITY, snapshot } = options;
     const begin = Buffer.from(prefix);
     const mark = Buffer.from(delimiter);
     const high = prefixEnd(begin);
@@ -321,8 +401,7 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
     }
     while (low !== undefined && left > 0) {
       const bounds: Bounds = { low, lowExclusive, high, highInclusive: false };
-      const options = { what: WHAT.entries, reverse: false };
-      const cursor = new Cursor(store, this.#root(), bounds, options);
+      const cursor = this.#cursor(bounds, { what: WHAT.entries, reverse: false }, snapshot);
       low = undefined;
       let size = 2;
       scan: for (let batch = cursor.next(size); batch !== undefined; batch = cursor.next(size)) {
@@ -386,51 +465,103 @@ function valueIn({ bytes, places }: Batch, index: number): Buffer {
 
 type MakeItem<T> = (batch: Batch, index: number) => T;
 
-class TreeRange<T> implements Range<T> {
-  readonly #store: TreeStore;
-  readonly #root: () => BlobId;
-  readonly #bounds: Bounds;
-  readonly #shape: Shape;
-  readonly #reverse: boolean;
-  readonly #limit: number;
-  readonly #make: MakeItem<T>;
+type CursorOptions = { readonly what: number; readonly reverse: boolean };
 
-  constructor(
-    store: TreeStore,
-    root: () => BlobId,
-    bounds: Bounds,
-    shape: Shape,
-    { reverse = false, limit = Number.POSITIVE_INFINITY }: { reverse?: boolean; limit?: number },
-    make: MakeItem<T>,
-  ) {
-    if (typeof limit !== 'number' || Number.isNaN(limit)) throw new TypeError('limit is a number');
-    this.#store = store;
-    this.#root = root;
-    this.#bounds = bounds;
-    this.#shape = shape;
-    this.#reverse = reverse;
-    this.#limit = limit;
-    this.#make = make;
+interface Scan extends ScanOptions {
+  readonly bounds: Bounds;
+  readonly shape: Shape;
+  readonly reverse?: boolean;
+  readonly limit?: number;
+}
+
+const NOTHING: Bounds = { low: EMPTY, lowExclusive: false, high: EMPTY, highInclusive: false };
+
+/** A tree that was not there has no entries. */
+function cursorIn({ source, root }: SnapshotTree, bounds: Bounds, what: CursorOptions): Cursor {
+  return root === undefined
+    ? new Cursor(source, 0, NOTHING, what)
+    : new Cursor(source, root, bounds, what);
+}
+
+interface RangeParts<T> {
+  readonly open: () => Cursor;
+  readonly limit: number;
+  readonly make: MakeItem<T>;
+  /** What the one iteration of a consistent range closes. */
+  readonly own: Snapshot | undefined;
+}
+
+class TreeRange<T> implements Range<T> {
+  readonly #parts: RangeParts<T>;
+  #begun = false;
+
+  constructor(parts: RangeParts<T>) {
+    this.#parts = parts;
   }
 
   [Symbol.iterator](): Iterator<T> {
-    const options = { what: WHAT[this.#shape], reverse: this.#reverse };
-    const cursor = new Cursor(this.#store, this.#root(), this.#bounds, options);
-    return new RangeIterator(cursor, this.#limit, this.#make);
+    const { open, limit, make, own } = this.#parts;
+    if (own === undefined) return new RangeIterator(open(), limit, make);
+    if (this.#begun) throw snapshotClosed();
+    this.#begun = true;
+    try {
+      return new OwningIterator(new RangeIterator(open(), limit, make), own);
+    } catch (error) {
+      own.close();
+      throw error;
+    }
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    const items = this[Symbol.iterator]();
     let sinceTurn = 0;
-    for (const item of this) {
-      yield item;
-      if (++sinceTurn < FIRST_BATCH * 4) continue;
-      sinceTurn = 0;
-      await new Promise((done) => setImmediate(done));
-    }
+    return {
+      async next(): Promise<IteratorResult<T>> {
+        if (++sinceTurn > FIRST_BATCH * 4) {
+          sinceTurn = 0;
+          await new Promise((done) => setImmediate(done));
+        }
+        return items.next();
+      },
+      async return(): Promise<IteratorResult<T>> {
+        return items.return?.() ?? { done: true, value: undefined };
+      },
+    };
   }
 
   toArray(): T[] {
     return [...this];
+  }
+}
+
+/** Closes the snapshot that it reads when it ends, however it does. */
+class OwningIterator<T> implements IterableIterator<T> {
+  readonly #items: Iterator<T>;
+  readonly #own: Snapshot;
+
+  constructor(items: Iterator<T>, own: Snapshot) {
+    this.#items = items;
+    this.#own = own;
+  }
+
+  next(): IteratorResult<T> {
+    try {
+      const result = this.#items.next();
+      if (result.done === true) this.#own.close();
+      return result;
+    } catch (error) {
+      this.#own.close();
+      throw error;
+    }
+  }
+
+  return(): IteratorResult<T> {
+    this.#own.close();
+    return this.#items.return?.() ?? { done: true, value: undefined };
+  }
+
+  [Symbol.iterator](): this {
+    return this;
   }
 }
 

@@ -20,6 +20,7 @@ import { AsyncAccess } from './async.ts';
 import { Catalog } from './catalog.ts';
 import { type Codec, type CodecName, codecOf, type NamedCodecs } from './codec.ts';
 import { treeOwner } from './replay.ts';
+import { type Snapshot, Snapshots } from './snapshot.ts';
 import { type PutOptions, TREE_OWNER, TreeStore } from './store.ts';
 import { type BatchOperation, Tree } from './tree.ts';
 
@@ -67,6 +68,7 @@ export class Weirpool implements AsyncDisposable {
   readonly #store: TreeStore;
   readonly #catalog: Catalog;
   readonly #access: AsyncAccess;
+  readonly #snapshots: Snapshots;
   readonly #readOnly: boolean;
   readonly #roots = new Map<string, BlobId>();
   readonly handle: WeirpoolHandle;
@@ -80,6 +82,7 @@ export class Weirpool implements AsyncDisposable {
     this.#store = store;
     this.#catalog = new Catalog(store);
     this.#access = new AsyncAccess(store, (id) => pool.prefetch([id]));
+    this.#snapshots = new Snapshots(store, options.readOnly);
     this.#readOnly = options.readOnly;
     this.handle = { pool: pool.handle, flushBytes: options.flushBytes };
   }
@@ -148,6 +151,7 @@ export class Weirpool implements AsyncDisposable {
     this.#rootOf(name);
     return new Tree({
       store: this.#store,
+      snapshots: this.#snapshots,
       root: () => this.#roots.get(name) ?? this.#rootOf(name),
       name,
       key: codecOf<KeyOf<KC>>(options.key as CodecName | undefined, 'key'),
@@ -187,6 +191,23 @@ export class Weirpool implements AsyncDisposable {
   batch(operations: readonly StoreOperation[], options?: PutOptions): number {
     const entries = operations.map(({ tree, operation }) => tree.entryOf(operation));
     return entries.length === 0 ? 0 : this.#store.change(entries, options);
+  }
+
+  // --- moments -------------------------------------------------------------------------------------------
+
+  /**
+   * All trees as they are at the moment of the call, for `tree.get(key, { snapshot })` and the other
+   * ways to read. What is not in the store yet is brought there by a round first: the call blocks the
+   * thread until it has ended. Close the snapshot when it is no longer read.
+   *
+   * @throws {WeirpoolError} why the round failed (`STORE_IO`, `STORE_FULL`); `SNAPSHOTS_EXHAUSTED`;
+   *         `TX_NESTED` this thread holds a latch or is in a mini-transaction; `POISONED`,
+   *         `POOL_CLOSED`. Nothing is kept then.
+   * @remarks Writers go on meanwhile. Slots that the snapshot shows are used again only after it was
+   *          closed: at most the store's size at its moment. A snapshot belongs to its thread.
+   */
+  snapshot(): Snapshot {
+    return this.#snapshots.take();
   }
 
   // --- safety --------------------------------------------------------------------------------------------
