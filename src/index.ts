@@ -28,9 +28,11 @@ export type {
 export { BufferPool } from './pool/pool.ts';
 export { RESTART, type Read } from './pool/read.ts';
 export type { EvictEvent } from './pool/residency.ts';
+export { restore } from './pool/restore.ts';
 export type { FrameCounts, PoolStats, ThreadCounts } from './pool/stats.ts';
 export type { DirtyBlob } from './pool/unflushed.ts';
 export { verify } from './pool/verify.ts';
+export type { CopyOptions, CopyProgress, CopyReport } from './recovery/copy-store.ts';
 export type { Owner, Owners } from './recovery/replay.ts';
 export type { VerifyCode, VerifyFinding, VerifyReport } from './recovery/verify.ts';
 export type {

@@ -36,6 +36,8 @@ export interface FileSystem {
   /** Follows symbolic links. */
   stat(path: string): FileStat;
   makeDirectory(path: string, mode: number): void;
+  /** Fails unless the directory is empty. */
+  removeDirectory(path: string): void;
   list(directory: string): string[];
   /** A second name for a file; fails if the name is taken. */
   link(existing: string, name: string): void;
@@ -79,6 +81,7 @@ export const nodeFileSystem: FileSystem = {
   statFd: (fd) => fileStat(nodeFs.fstatSync(fd, { bigint: true })),
   stat: (path) => fileStat(nodeFs.statSync(path, { bigint: true })),
   makeDirectory: (path, mode) => nodeFs.mkdirSync(path, { mode }),
+  removeDirectory: (path) => nodeFs.rmdirSync(path),
   list: (directory) => nodeFs.readdirSync(directory),
   link: (existing, name) => nodeFs.linkSync(existing, name),
   rename: (from, to) => nodeFs.renameSync(from, to),

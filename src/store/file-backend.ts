@@ -381,6 +381,20 @@ export class FileBackend implements StoreBackend {
     this.#useToWrite('commit').log.commit(change);
   }
 
+  /** Every file call of this store. */
+  get fileSystem(): FileSystem {
+    return this.#access.fs;
+  }
+
+  /**
+   * What is committed, read from the manifest; under the commit lock.
+   *
+   * @throws {WeirpoolError} `MANIFEST_CORRUPT`, `STORE_IO`.
+   */
+  committed(): StoreState {
+    return this.#use().log.committed();
+  }
+
   usage(): BackendUsage {
     const { data, log } = this.#use();
     const { bytes } = data?.stat() ?? NO_DATA_FILE;

@@ -244,6 +244,14 @@ export class ManifestLog {
 
   // --- generations ---------------------------------------------------------------------------
 
+  /** The state after the last commit, as the current generation has it. Errors as `readManifest`. */
+  committed(): StoreState {
+    const { generation, logEnd, commitNumber } = this.#positions;
+    const { state, logEnd: found } = this.#read(generation);
+    if (found === logEnd && state.commitNumber === commitNumber) return state;
+    throw manifestCorrupt(this.#path, found, `valid records up to byte ${logEnd}`);
+  }
+
   #isFull(): boolean {
     const { logEnd, snapshotEnd } = this.#positions;
     const snapshotBytes = snapshotEnd - FIRST_RECORD;
@@ -256,12 +264,9 @@ export class ManifestLog {
    * nothing has changed, as on a full disk: the old one still takes records.
    */
   #tryRotate(change: StateChange): boolean {
-    const { generation, logEnd, commitNumber } = this.#positions;
+    const { generation, logEnd } = this.#positions;
     try {
-      const { state, logEnd: found } = this.#read(generation);
-      if (found !== logEnd || state.commitNumber !== commitNumber) {
-        throw manifestCorrupt(this.#path, found, `valid records up to byte ${logEnd}`);
-      }
+      const state = this.committed();
       state.apply(change);
       this.#startGeneration(generation + 1, state);
     } catch (error) {

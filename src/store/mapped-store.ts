@@ -181,7 +181,7 @@ export class MappedStore {
         control.readEnd(me);
       }
       if (checksum() === found.checksum) return;
-      throw this.#corrupt(found);
+      throw blobCorrupt(found, this.blobBytes);
     }
   }
 
@@ -195,17 +195,7 @@ export class MappedStore {
     if (checksum() === blob.checksum) return;
     // Once the pool is closed, nothing is kept any more.
     this.#thread.assertRunning();
-    throw this.#corrupt(blob);
-  }
-
-  #corrupt({ id, slot }: BlobMapping): WeirpoolError {
-    const offset = slot * this.blobBytes;
-    return new WeirpoolError(
-      'BLOB_CORRUPT',
-      `The bytes of blob ${id} in store slot ${slot} (offset ${offset}) do not match their ` +
-        'checksum. Restore the store from a backup.',
-      { details: { id, slot, offset } },
-    );
+    throw blobCorrupt(blob, this.blobBytes);
   }
 
   // --- names and slots for rounds ----------------------------------------------------------------
@@ -543,6 +533,16 @@ export function notFound(id: BlobId): WeirpoolError {
   return new WeirpoolError('BLOB_NOT_FOUND', `There is no blob ${id} in the store.`, {
     details: { id },
   });
+}
+
+export function blobCorrupt({ id, slot }: BlobMapping, blobBytes: number): WeirpoolError {
+  const offset = slot * blobBytes;
+  return new WeirpoolError(
+    'BLOB_CORRUPT',
+    `The bytes of blob ${id} in store slot ${slot} (offset ${offset}) do not match their ` +
+      'checksum. Restore the store from a backup.',
+    { details: { id, slot, offset } },
+  );
 }
 
 /** After these nobody knows what the store holds, or whose it is. */

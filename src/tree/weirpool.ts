@@ -14,9 +14,11 @@ import type { PoolOptions } from '../pool/options.ts';
 import { BufferPool } from '../pool/pool.ts';
 import type { PoolLog } from '../pool/pool-log.ts';
 import type { PoolStats } from '../pool/stats.ts';
+import type { CopyOptions, CopyReport } from '../recovery/copy-store.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { AsyncAccess } from './async.ts';
+import { backupStore } from './backup.ts';
 import { Catalog } from './catalog.ts';
 import { type Codec, type CodecName, codecOf, type NamedCodecs } from './codec.ts';
 import { treeOwner } from './replay.ts';
@@ -208,6 +210,21 @@ export class Weirpool implements AsyncDisposable {
    */
   snapshot(): Snapshot {
     return this.#snapshots.take();
+  }
+
+  /**
+   * Copies one committed cut into `directory`, which does not exist or is empty, while writers go on:
+   * everything that was committed before the call, no change in part. Blobs are verified as they are
+   * copied, files and directories synced; the copy appears whole, with its name as the last step, or
+   * not at all. Open it like any other store, check it with `verify`, or copy it with `restore`.
+   *
+   * @throws {WeirpoolError} `DIRECTORY_NOT_EMPTY`, `BLOB_CORRUPT`, `STORE_IO` (also of the round that
+   *         it begins with), `READ_ONLY`, `SNAPSHOTS_EXHAUSTED`, `LATCH_HELD`, `POISONED`,
+   *         `POOL_CLOSED`; the signal's reason when it was aborted. Nothing is left then, unless the
+   *         outcome is `unknown`: the copy may be there, whole.
+   */
+  backup(directory: string, options: CopyOptions = {}): Promise<CopyReport> {
+    return backupStore(this.#store, this.#snapshots.cuts, directory, options);
   }
 
   // --- safety --------------------------------------------------------------------------------------------

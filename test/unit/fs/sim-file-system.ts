@@ -3,10 +3,10 @@
  *
  * Model: a write or truncation is durable once its file was synced, a name once its directory was;
  * what was not synced is there after a crash or not, each 4 KiB block and each name by itself, in
- * any combination. A rename is one step. Synced content never changes. What was written before a sync
+ * any combination; a directory is a name like any other. A rename is one step. Synced content never changes. What was written before a sync
  * that failed never becomes durable. Nothing else is promised: real file systems keep more.
  */
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { FileStat, FileSystem } from '../../../src/fs/file-system.ts';
 import { systemError } from './faulty-file-system.ts';
 
@@ -130,16 +130,19 @@ class Inode {
   }
 }
 
+/** What has a name. */
+type Entry = Inode | Directory;
+
 /** One change of a directory's names: added and removed together. */
 interface NameChange {
-  readonly add: readonly [string, Inode] | undefined;
+  readonly add: readonly [string, Entry] | undefined;
   readonly remove: string | undefined;
 }
 
 class Directory {
   readonly number: bigint;
-  names = new Map<string, Inode>();
-  durable = new Map<string, Inode>();
+  names = new Map<string, Entry>();
+  durable = new Map<string, Entry>();
   pending: NameChange[] = [];
   constructor(number: bigint) {
     this.number = number;
@@ -156,9 +159,9 @@ class Directory {
   }
 
   /** The same names, with what was not synced. */
-  fork(keep: (inode: Inode) => Inode): Directory {
+  fork(keep: (entry: Entry) => Entry): Directory {
     const copy = new Directory(this.number);
-    const kept = ([name, inode]: readonly [string, Inode]) => [name, keep(inode)] as const;
+    const kept = ([name, entry]: readonly [string, Entry]) => [name, keep(entry)] as const;
     copy.names = new Map([...this.names].map(kept));
     copy.durable = new Map([...this.durable].map(kept));
     copy.pending = this.pending.map(({ add, remove }) => ({ add: add && kept(add), remove }));
@@ -166,7 +169,7 @@ class Directory {
   }
 }
 
-function applyNames(names: Map<string, Inode>, { add, remove }: NameChange): void {
+function applyNames(names: Map<string, Entry>, { add, remove }: NameChange): void {
   if (remove !== undefined) names.delete(remove);
   if (add !== undefined) names.set(add[0], add[1]);
 }
@@ -177,18 +180,19 @@ let devices = BigInt(process.pid) * DEVICES_PER_PROCESS;
 export class SimFileSystem implements FileSystem {
   /** Its own: a directory's lock goes by device and inode, beyond this process. */
   readonly #device = devices++;
-  readonly #directories = new Map<string, Directory>();
-  readonly #open = new Map<number, Inode | Directory>();
+  /** Directories that are there from the beginning, and for ever. */
+  readonly #roots = new Map<string, Directory>();
+  readonly #open = new Map<number, Entry>();
   #numbers = 1n;
   #fds = 100;
 
   constructor(root = '/sim') {
-    this.#directories.set(root, new Directory(this.#numbers++));
+    this.#roots.set(root, new Directory(this.#numbers++));
   }
 
   /** What is there after power was lost; `random` decides about all that was not synced. */
   afterCrash(random: (end: number) => number): SimFileSystem {
-    const namesOf = ({ durable, pending }: Directory): Map<string, Inode> => {
+    const namesOf = ({ durable, pending }: Directory): Map<string, Entry> => {
       const names = new Map(durable);
       for (const change of pending) if (random(2) === 0) applyNames(names, change);
       return names;
@@ -196,7 +200,7 @@ export class SimFileSystem implements FileSystem {
     return this.#copy(
       (directory, keep) => {
         const copy = new Directory(directory.number);
-        for (const [name, inode] of namesOf(directory)) copy.names.set(name, keep(inode));
+        for (const [name, entry] of namesOf(directory)) copy.names.set(name, keep(entry));
         copy.sync();
         return copy;
       },
@@ -222,18 +226,20 @@ export class SimFileSystem implements FileSystem {
 
   /** @param copyInode  Called once for each file that has a name, or may have one again. */
   #copy(
-    copyDirectory: (directory: Directory, keep: (inode: Inode) => Inode) => Directory,
+    copyDirectory: (directory: Directory, keep: (entry: Entry) => Entry) => Directory,
     copyInode: (inode: Inode) => Inode,
   ): SimFileSystem {
     const after = new SimFileSystem();
-    const kept = new Map<Inode, Inode>();
-    const keep = (inode: Inode): Inode => {
-      const copy = kept.get(inode) ?? copyInode(inode);
-      kept.set(inode, copy);
+    const kept = new Map<Entry, Entry>();
+    const copyOf = (entry: Entry): Entry =>
+      entry instanceof Directory ? copyDirectory(entry, keep) : copyInode(entry);
+    const keep = (entry: Entry): Entry => {
+      const copy = kept.get(entry) ?? copyOf(entry);
+      kept.set(entry, copy);
       return copy;
     };
-    for (const [path, directory] of this.#directories) {
-      after.#directories.set(path, copyDirectory(directory, keep));
+    for (const [path, directory] of this.#roots) {
+      after.#roots.set(path, copyDirectory(directory, keep));
     }
     after.#numbers = this.#numbers;
     return after;
@@ -244,14 +250,22 @@ export class SimFileSystem implements FileSystem {
     return this.#open.size;
   }
 
+  #find(path: string): Entry | undefined {
+    const root = this.#roots.get(path);
+    if (root !== undefined || dirname(path) === path) return root;
+    const parent = this.#find(dirname(path));
+    return parent instanceof Directory ? parent.names.get(basename(path)) : undefined;
+  }
+
   #directory(path: string): Directory {
-    const found = this.#directories.get(path);
+    const found = this.#find(path);
     if (found === undefined) throw systemError('ENOENT');
+    if (found instanceof Inode) throw systemError('ENOTDIR');
     return found;
   }
 
   #split(path: string): readonly [Directory, string] {
-    return [this.#directory(dirname(path)), path.slice(dirname(path).length + 1)];
+    return [this.#directory(dirname(path)), basename(path)];
   }
 
   #inode(fd: number): Inode {
@@ -262,10 +276,10 @@ export class SimFileSystem implements FileSystem {
   }
 
   open(path: string, flags: number): number {
-    const directory = this.#directories.get(path);
-    if (directory !== undefined) return this.#newDescriptor(directory);
+    const found = this.#find(path);
+    if (found instanceof Directory) return this.#newDescriptor(found);
     const [parent, name] = this.#split(path);
-    let inode = parent.names.get(name);
+    let inode = found;
     if (inode !== undefined && (flags & O_EXCL) !== 0) throw systemError('EEXIST');
     if (inode === undefined) {
       if ((flags & O_CREAT) === 0) throw systemError('ENOENT');
@@ -276,7 +290,7 @@ export class SimFileSystem implements FileSystem {
   }
 
   /** In order, and only for what was opened: the same calls give the same numbers. */
-  #newDescriptor(target: Inode | Directory): number {
+  #newDescriptor(target: Entry): number {
     const fd = this.#fds++;
     this.#open.set(fd, target);
     return fd;
@@ -329,18 +343,25 @@ export class SimFileSystem implements FileSystem {
   }
 
   stat(path: string): FileStat {
-    const directory = this.#directories.get(path);
-    if (directory !== undefined) {
-      return { kind: 'directory', device: this.#device, inode: directory.number, bytes: 0 };
+    const found = this.#find(path);
+    if (found === undefined) throw systemError('ENOENT');
+    const { number: inode } = found;
+    if (found instanceof Directory) {
+      return { kind: 'directory', device: this.#device, inode, bytes: 0 };
     }
-    const [parent, name] = this.#split(path);
-    const inode = parent.names.get(name);
-    if (inode === undefined) throw systemError('ENOENT');
-    return { kind: 'file', device: this.#device, inode: inode.number, bytes: inode.content.bytes };
+    return { kind: 'file', device: this.#device, inode, bytes: found.content.bytes };
   }
 
-  makeDirectory(): void {
-    throw systemError('ENOTSUP');
+  makeDirectory(path: string): void {
+    const [parent, name] = this.#split(path);
+    if (parent.names.has(name)) throw systemError('EEXIST');
+    parent.apply({ add: [name, new Directory(this.#numbers++)], remove: undefined });
+  }
+
+  removeDirectory(path: string): void {
+    if (this.#directory(path).names.size > 0) throw systemError('ENOTEMPTY');
+    const [parent, name] = this.#split(path);
+    parent.apply({ add: undefined, remove: name });
   }
 
   list(path: string): string[] {
@@ -352,21 +373,29 @@ export class SimFileSystem implements FileSystem {
     const [to, newName] = this.#split(path);
     const inode = from.names.get(name);
     if (inode === undefined) throw systemError('ENOENT');
+    if (inode instanceof Directory) throw systemError('EPERM');
     if (to.names.has(newName)) throw systemError('EEXIST');
     to.apply({ add: [newName, inode], remove: undefined });
   }
 
   rename(existing: string, path: string): void {
     const [from, name] = this.#split(existing);
-    const [, newName] = this.#split(path);
-    const inode = from.names.get(name);
-    if (inode === undefined) throw systemError('ENOENT');
-    from.apply({ add: [newName, inode], remove: name });
+    const [to, newName] = this.#split(path);
+    const entry = from.names.get(name);
+    const over = to.names.get(newName);
+    if (entry === undefined) throw systemError('ENOENT');
+    if (from !== to) throw systemError('EXDEV');
+    if (entry instanceof Directory && over instanceof Inode) throw systemError('ENOTDIR');
+    if (entry instanceof Inode && over instanceof Directory) throw systemError('EISDIR');
+    if (over instanceof Directory && over.names.size > 0) throw systemError('ENOTEMPTY');
+    from.apply({ add: [newName, entry], remove: name });
   }
 
   unlink(path: string): void {
     const [parent, name] = this.#split(path);
-    if (!parent.names.has(name)) throw systemError('ENOENT');
+    const entry = parent.names.get(name);
+    if (entry === undefined) throw systemError('ENOENT');
+    if (entry instanceof Directory) throw systemError('EISDIR');
     parent.apply({ add: undefined, remove: name });
   }
 }
