@@ -123,6 +123,8 @@ export class RoundRequests {
     for (;;) {
       const seen = memory.load(H_ROUND_ENDED);
       if (this.#isDone(ticket)) return this.#report(ticket);
+      // In the middle of a round of its own, as a listener of its events is.
+      if (this.#services.inline) throw roundRefused();
       control.park(H_ROUND_ENDED, seen, PARK_MS);
       this.#thread.lookAround();
     }

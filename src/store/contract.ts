@@ -160,7 +160,12 @@ export interface StoreFinding {
 
 export interface StoreStats {
   readonly blobs: number;
+  /** Store slots that are in use, those that are kept included. */
   readonly slotsUsed: number;
+  /** Slots that only snapshots still read. */
+  readonly slotsKept: number;
+  /** Snapshots that are open, of all threads: commits that are read, as often as it may be. */
+  readonly snapshots: number;
   readonly dataBytes: number;
   readonly manifestBytes: number;
   readonly commits: number;

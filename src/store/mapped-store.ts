@@ -500,11 +500,13 @@ export class MappedStore {
   // --- checking ------------------------------------------------------------------------------
 
   stats(): StoreStats {
-    const { memory } = this.#thread;
+    const { control, memory } = this.#thread;
     const { dataBytes, manifestBytes } = this.backend.usage();
     return {
       blobs: memory.load(H_MAP_COUNT),
       slotsUsed: memory.load(H_SLOTS_USED),
+      slotsKept: memory.load(H_SLOTS_KEPT),
+      snapshots: control.snapshotCount(),
       dataBytes,
       manifestBytes,
       commits: memory.loadU64(H_COMMIT_NUMBER),

@@ -59,6 +59,8 @@ function expected(stats: PoolStats): Record<string, number> {
     weirpool_parks_total: stats.parks,
     weirpool_store_blobs: store.blobs,
     weirpool_store_slots_used: store.slotsUsed,
+    weirpool_store_slots_kept: store.slotsKept,
+    weirpool_store_snapshots: store.snapshots,
     weirpool_store_data_bytes: store.dataBytes,
     weirpool_store_manifest_bytes: store.manifestBytes,
     weirpool_store_commits_total: store.commits,

@@ -2,7 +2,6 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { FileSystem } from '../../../src/fs/file-system.ts';
-import { H_SLOTS_KEPT } from '../../../src/generated/layout.ts';
 import { modules } from '../../../src/pool/modules.ts';
 import type { CopyOptions, CopyReport } from '../../../src/recovery/copy-store.ts';
 import { restoreStore } from '../../../src/recovery/restore.ts';
@@ -87,8 +86,8 @@ function isThere(fs: FileSystem, path: string): boolean {
 }
 
 function kept(db: Weirpool): number {
-  const { memory, control } = db.pool.core;
-  return memory.load(H_SLOTS_KEPT) + control.snapshotCount();
+  const { slotsKept, snapshots } = db.stats().store;
+  return slotsKept + snapshots;
 }
 
 describe('a backup', () => {
@@ -152,7 +151,7 @@ describe('a backup', () => {
     expect(seen.length).toBeGreaterThan(1);
     expect(stateOf(db)).not.toEqual(state);
     expect(await contentOf(BACKUP, disk)).toEqual(state);
-    expect(db.pool.core.control.snapshotCount()).toBe(0);
+    expect(db.stats().store.snapshots).toBe(0);
   });
 
   it('goes into an empty directory, and into nothing else', async () => {
@@ -285,7 +284,7 @@ describe('a backup that fails', () => {
         disk.removeDirectory(BACKUP);
       }
       expect(names(disk)).toEqual([]);
-      expect(db.pool.core.control.snapshotCount()).toBe(0);
+      expect(db.stats().store.snapshots).toBe(0);
       return count >= n;
     };
     let n = 1;

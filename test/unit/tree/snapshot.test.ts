@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import { H_SLOTS_KEPT, SNAPSHOT_ENTRIES } from '../../../src/generated/layout.ts';
+import { SNAPSHOT_ENTRIES } from '../../../src/generated/layout.ts';
 import type { Snapshot } from '../../../src/tree/snapshot.ts';
 import type { Tree } from '../../../src/tree/tree.ts';
 import type { Weirpool } from '../../../src/tree/weirpool.ts';
@@ -30,8 +30,8 @@ function fill(tree: Texts, count: number, value = 'v'): [string, string][] {
 
 /** Store slots that are kept for snapshots, snapshots that are open. */
 function kept(db: Weirpool): { readonly slots: number; readonly open: number } {
-  const { memory, control } = db.pool.core;
-  return { slots: memory.load(H_SLOTS_KEPT), open: control.snapshotCount() };
+  const { slotsKept, snapshots } = db.stats().store;
+  return { slots: slotsKept, open: snapshots };
 }
 
 /** Changes everything there is, with rounds in between, so that every slot would be used again. */
