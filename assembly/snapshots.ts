@@ -53,8 +53,9 @@ export function snapshotBegin(me: u32): i32 {
     const at = snapshotAt(entry);
     if (atomic.load<u32>(at + SNAPSHOT_OWNER) != 0) continue;
     store<u64>(at + SNAPSHOT_COMMIT, load<u64>(H_COMMIT_NUMBER));
-    atomic.store<u32>(at + SNAPSHOT_OWNER, me + 1);
+    // First, so that every entry that is in use lies below, also for those who have no lock.
     if (entry >= load<u32>(H_SNAPSHOTS_HIGH)) store<u32>(H_SNAPSHOTS_HIGH, entry + 1);
+    atomic.store<u32>(at + SNAPSHOT_OWNER, me + 1);
     return <i32>entry;
   }
   return NONE;
@@ -72,13 +73,15 @@ export function snapshotEnd(entry: u32, me: u32): i32 {
 
 /** Ends all snapshots of a thread that has died or leaves the pool; may be repeated. */
 export function endSnapshots(thread: u32): void {
-  for (let entry: u32 = 0; entry < SNAPSHOT_ENTRIES; entry++) snapshotEnd(entry, thread);
+  const high = load<u32>(H_SNAPSHOTS_HIGH);
+  for (let entry: u32 = 0; entry < high; entry++) snapshotEnd(entry, thread);
 }
 
 /** Snapshots that are open, of all threads. */
 export function snapshotCount(): u32 {
+  const high = load<u32>(H_SNAPSHOTS_HIGH);
   let count: u32 = 0;
-  for (let entry: u32 = 0; entry < SNAPSHOT_ENTRIES; entry++) {
+  for (let entry: u32 = 0; entry < high; entry++) {
     if (atomic.load<u32>(snapshotAt(entry) + SNAPSHOT_OWNER) != 0) count++;
   }
   return count;

@@ -1,7 +1,16 @@
 /** Programs on the mapping's seqlock and on store slots. */
-import { BUSY, MISS, NONE, OK, S_READING } from '../../../src/generated/layout.ts';
+import {
+  BUSY,
+  H_COMMIT_NUMBER,
+  H_SLOTS_KEPT,
+  LOCK_COMMIT,
+  MISS,
+  NONE,
+  OK,
+  S_READING,
+} from '../../../src/generated/layout.ts';
 import { type Setup, slotOf } from './setup.ts';
-import type { Body, Program, Thread } from './thread.ts';
+import { type Body, PARK_MS, type Program, type Thread } from './thread.ts';
 
 const BLOB = 1;
 const OTHER = 2;
@@ -115,6 +124,52 @@ function afterSlots(s: Setup): string | undefined {
   return used.length === 1 ? undefined : `I6 slots ${used} are in use, one should be`;
 }
 
+// --- snapshots -----------------------------------------------------------------------------------
+
+function locked<T>(t: Thread, action: () => T): T {
+  t.ok(() => t.control.lockTake(LOCK_COMMIT, t.me, PARK_MS), 'lockTake');
+  const result = action();
+  t.control.lockGive(LOCK_COMMIT);
+  return result;
+}
+
+/** Two commits of one blob, as MappedStore publishes them. */
+const keeper: Body = (t) => {
+  let old = 0;
+  for (let commit = 1; commit <= 2; commit++) {
+    locked(t, () => {
+      t.control.slotsReclaim();
+      const slot = writeSlot(t);
+      t.equal(t.control.slotNamed(slot, commit), OK, 'slotNamed');
+      publish(t, BLOB, slot);
+      t.check(t.control.slotLeft(old, commit) !== MISS, `slot ${old} was free already`);
+      t.memory.storeU64(H_COMMIT_NUMBER, commit);
+      old = slot;
+    });
+  }
+};
+
+const snapshotReader: Body = (t) => {
+  const { entry, slot } = locked(t, () => {
+    const begun = t.control.snapshotBegin(t.me);
+    t.check(begun >= 0, 'there is no entry');
+    return { entry: begun, slot: lookUp(t, BLOB) };
+  });
+  t.gate.write(READING, slot + 1);
+  t.check(t.gate.read(WRITING) !== slot + 1, `I6 slot ${slot} is written for a snapshot`);
+  t.gate.write(READING, 0);
+  t.equal(t.control.snapshotEnd(entry, t.me), OK, 'snapshotEnd');
+};
+
+/** Nothing is lost: whoever takes slots next has them all. */
+function afterSnapshots(s: Setup): string | undefined {
+  s.control.slotsReclaim();
+  if (s.control.snapshotCount() !== 0) return 'I6 a snapshot is left';
+  if (s.u32(H_SLOTS_KEPT) !== 0) return 'I6 a slot is kept for nobody';
+  const used = [0, 1, 2, 3].filter((slot) => s.control.slotUsed(slot) as unknown as number);
+  return used.length === 1 ? undefined : `I6 slots ${used} are in use, one should be`;
+}
+
 const afterRemove = (s: Setup) =>
   s.control.mapGet(BLOB, 0) === MISS ? undefined : 'I6 the removed blob is still there';
 
@@ -122,4 +177,5 @@ export const MAPPING_PROGRAMS: readonly Program[] = [
   { name: 'mapping-read', setup, bodies: [committer, reader] },
   { name: 'mapping-remove', setup, after: afterRemove, bodies: [remover, neighbourReader] },
   { name: 'slots', setup, after: afterSlots, bodies: [rewriter, slotReader] },
+  { name: 'slots-kept', setup, after: afterSnapshots, bodies: [keeper, snapshotReader] },
 ];

@@ -37,6 +37,8 @@ import {
   SLOT_BITS,
   SLOT_BYTES,
   SLOTS,
+  SNAPSHOT_ENTRY,
+  SNAPSHOTS,
   STAGING,
   STAGING_ENTRY,
   STATUS_OPEN,
@@ -181,6 +183,7 @@ export class Setup {
       [STAGING, this.shared.stagingFrames * STAGING_ENTRY],
       [CAPTURES, this.shared.stagingFrames > 0 ? this.frames * CAPTURE_ENTRY : 0],
       ...this.#deletes(),
+      [SNAPSHOTS, THREADS_MAX * SNAPSHOT_ENTRY],
       [SLOT_BITS, this.#u8.length - SLOT_BITS],
     ];
     for (let me = 0; me <= THREADS_MAX; me++) {

@@ -271,6 +271,22 @@ const MAPPING: readonly ScheduleVariant[] = [
     '    if (isRead(slot)) {',
     '    if (slot != slot) {',
   ),
+  variant(
+    'slots-kept',
+    'a slot that is free although a snapshot reads it',
+    'snapshots',
+    'if (!isRead(load<u64>(span + SPAN_FROM), <u64>commit)) return slotFree(slot);',
+    'if (commit != 0) return slotFree(slot);',
+  ),
+  variant(
+    'slots-kept',
+    'a snapshot that says that it has ended before it has',
+    'snapshots',
+    '  atomic.store<u32>(at + SNAPSHOT_OWNER, 0);\n' +
+      '  // After the entry: who takes the flag down sees that the snapshot has gone.\n' +
+      '  atomic.store<u32>(H_SNAPSHOT_ENDED, 1);\n',
+    '  atomic.store<u32>(H_SNAPSHOT_ENDED, 1);\n  atomic.store<u32>(at + SNAPSHOT_OWNER, 0);\n',
+  ),
 ];
 
 const DEATH: readonly ScheduleVariant[] = [
