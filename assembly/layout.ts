@@ -416,12 +416,17 @@ export const STAGING_WRITING: u32 = 3;
 export const CAPTURES: u32 = STAGING + STAGING_MAX * STAGING_ENTRY;
 export const CAPTURE_ENTRY: u32 = 24;
 
-/** Open snapshots: u32 thread slot + 1 (0 is empty), u64 number of the commit that it shows. */
+/**
+ * Open snapshots: u32 thread slot + 1 (0 is empty), u32 version of the mapping, u64 number of the
+ * commit, u64 checkpoint seq.
+ */
 export const SNAPSHOTS: u32 = CAPTURES + FRAMES_MAX * CAPTURE_ENTRY;
-export const SNAPSHOT_ENTRY: u32 = 16;
+export const SNAPSHOT_ENTRY: u32 = 24;
 export const SNAPSHOT_ENTRIES: u32 = 1024;
 export const SNAPSHOT_OWNER: u32 = 0;
+export const SNAPSHOT_VERSION: u32 = 4;
 export const SNAPSHOT_COMMIT: u32 = 8;
+export const SNAPSHOT_SEQ: u32 = 16;
 
 export const HOLDS: u32 = SNAPSHOTS + SNAPSHOT_ENTRIES * SNAPSHOT_ENTRY;
 export const HOLD_SHIFT: u32 = 3;

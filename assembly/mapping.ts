@@ -126,6 +126,25 @@ export function mapRemove(idNumber: f64): i32 {
   return OK;
 }
 
+/**
+ * The first entry from an index on: its index, with id and slot (f64) and checksum (u64) at S_OUT;
+ * NONE behind the last one. A copy checks the seqlock around its walk.
+ */
+export function mapNext(from: u32, me: u32): i32 {
+  const mask = load<u32>(H_MAP_MASK);
+  const out = slotAt(me) + S_OUT;
+  for (let index = from; index <= mask; index++) {
+    const entry = entryAt(index);
+    const id = atomic.load<u64>(entry + M_ID);
+    if (id == 0) continue;
+    store<f64>(out, <f64>id);
+    store<f64>(out + 8, <f64>atomic.load<u64>(entry + M_SLOT));
+    store<u64>(out + 16, atomic.load<u64>(entry + M_CHECKSUM));
+    return <i32>index;
+  }
+  return NONE;
+}
+
 /** Id at an index of the table, 0 if empty; a listing checks the seqlock around its walk. */
 export function mapIdAt(index: u32): f64 {
   return <f64>atomic.load<u64>(entryAt(index) + M_ID);

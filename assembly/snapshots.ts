@@ -14,29 +14,35 @@
 import { slotAt } from './descriptors';
 import {
   FULL,
+  H_CHECKPOINT_SEQ,
   H_COMMIT_NUMBER,
   H_SLOTS_KEPT,
   H_SNAPSHOT_ENDED,
   H_SNAPSHOTS_HIGH,
   H_SPAN_BASE,
   H_STORE_SLOTS,
+  LOCK_COMMIT,
   MISS,
   NONE,
   NOT_HELD,
   OK,
   S_STATE,
+  SLICE,
   SLOT_ATTACHED,
   SLOT_STATE_MASK,
   SNAPSHOT_COMMIT,
   SNAPSHOT_ENTRIES,
   SNAPSHOT_ENTRY,
   SNAPSHOT_OWNER,
+  SNAPSHOT_SEQ,
+  SNAPSHOT_VERSION,
   SNAPSHOTS,
   SPAN_ENTRY,
   SPAN_FROM,
   SPAN_UNTIL,
 } from './layout';
-import { slotFree, slotUsed } from './mapping';
+import { lockGive, lockTake } from './locks';
+import { mapVersion, slotFree, slotUsed } from './mapping';
 
 function snapshotAt(entry: u32): usize {
   return SNAPSHOTS + entry * SNAPSHOT_ENTRY;
@@ -52,13 +58,26 @@ export function snapshotBegin(me: u32): i32 {
   for (let entry: u32 = 0; entry < SNAPSHOT_ENTRIES; entry++) {
     const at = snapshotAt(entry);
     if (atomic.load<u32>(at + SNAPSHOT_OWNER) != 0) continue;
+    store<u32>(at + SNAPSHOT_VERSION, mapVersion());
     store<u64>(at + SNAPSHOT_COMMIT, load<u64>(H_COMMIT_NUMBER));
+    store<u64>(at + SNAPSHOT_SEQ, load<u64>(H_CHECKPOINT_SEQ));
     // First, so that every entry that is in use lies below, also for those who have no lock.
     if (entry >= load<u32>(H_SNAPSHOTS_HIGH)) store<u32>(H_SNAPSHOTS_HIGH, entry + 1);
     atomic.store<u32>(at + SNAPSHOT_OWNER, me + 1);
     return <i32>entry;
   }
   return NONE;
+}
+
+/**
+ * The same for a thread without the lock, which it takes for no longer than that: a thread may be
+ * terminated in JavaScript, and who dies with the lock stops the pool. Its entry, NONE, or SLICE.
+ */
+export function snapshotOpen(me: u32, parkMs: i32): i32 {
+  if (lockTake(LOCK_COMMIT, me, parkMs) != OK) return SLICE;
+  const entry = snapshotBegin(me);
+  lockGive(LOCK_COMMIT);
+  return entry;
 }
 
 /** Ends a snapshot of this thread: OK, or NOT_HELD. */

@@ -2,32 +2,29 @@
  * Cuts: the committed mapping as it was at one commit, for as long as somebody reads it.
  *
  * Owns:        this thread's entries in the table of snapshots; private copies of mappings.
- * Invariants:  I6  an entry is there before the commit lock is given back under which the mapping was
- *                  copied, and until the last reader of the copy has released it: meanwhile no slot
- *                  that the copy names is written (assembly/snapshots.ts).
+ * Invariants:  I6  an entry is made under the commit lock, and counts for the mapping that was
+ *                  committed then; a copy is used only if the mapping is still that one behind it,
+ *                  and the entry ends after its last reader: meanwhile no slot that the copy names is
+ *                  written (assembly/snapshots.ts).
  * Threads:     one object for each thread. What a thread leaves open ends with it.
  */
 import { WeirpoolError } from '../errors.ts';
 import {
-  H_CHECKPOINT_SEQ,
-  H_COMMIT_NUMBER,
-  H_MAP_BASE,
   H_MAP_COUNT,
-  H_MAP_MASK,
-  M_CHECKSUM,
-  M_ID,
-  M_SLOT,
-  MAP_ENTRY,
   NONE,
+  SNAPSHOT_COMMIT,
   SNAPSHOT_ENTRIES,
+  SNAPSHOT_ENTRY,
+  SNAPSHOT_SEQ,
+  SNAPSHOT_VERSION,
+  SNAPSHOTS,
 } from '../generated/layout.ts';
-import type { ThreadMemory } from '../memory/pool-memory.ts';
-import type { PoolThread } from '../memory/thread.ts';
+import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import type { BlobId, BlobMapping } from './contract.ts';
 import type { MappedStore } from './mapped-store.ts';
 
-const WORD = Uint32Array.BYTES_PER_ELEMENT;
-const WORDS_PER_ENTRY = MAP_ENTRY / WORD;
+/** How often a mapping is copied beside commits before they are kept out. */
+const COPY_ATTEMPTS = 8;
 const HIGH_WORD = 2 ** 32;
 /** Knuth's multiplicative hash, for 32 bits. */
 const HASH = 0x9e37_79b1;
@@ -41,30 +38,32 @@ export class CutMapping {
   /** Open addressing over the entries, position + 1; 0 is empty. */
   readonly #index: Uint32Array;
 
-  /** Copies the committed mapping; under the commit lock. */
-  constructor(memory: ThreadMemory) {
-    const count = memory.load(H_MAP_COUNT);
+  private constructor(count: number) {
     this.#ids = new Float64Array(count);
     this.#slots = new Float64Array(count);
     this.#sums = new Uint32Array(count * 2);
     this.#index = new Uint32Array(2 ** Math.ceil(Math.log2(count * 2 + 1)));
-    this.#copy(memory);
   }
 
-  #copy({ u32 }: ThreadMemory): void {
-    const base = (u32[H_MAP_BASE / WORD] as number) / WORD;
-    const end = base + ((u32[H_MAP_MASK / WORD] as number) + 1) * WORDS_PER_ENTRY;
-    const word = (at: number): number => u32[at] as number;
+  /** Copies the committed mapping of a version; undefined if it was changed meanwhile. */
+  static copy(
+    { control, memory, me, outIndex }: PoolThread,
+    version: number,
+  ): CutMapping | undefined {
+    const copy = new CutMapping(memory.load(H_MAP_COUNT));
+    const words = outIndex * 2;
     let count = 0;
-    for (let at = base; at < end; at += WORDS_PER_ENTRY) {
-      const id = word(at + M_ID / WORD) + word(at + M_ID / WORD + 1) * HIGH_WORD;
-      if (id === 0) continue;
-      this.#ids[count] = id;
-      this.#slots[count] = word(at + M_SLOT / WORD);
-      this.#sums[count * 2] = word(at + M_CHECKSUM / WORD);
-      this.#sums[count * 2 + 1] = word(at + M_CHECKSUM / WORD + 1);
-      this.#index[this.#place(id)] = ++count;
+    for (let at = control.mapNext(0, me); at !== NONE; at = control.mapNext(at + 1, me)) {
+      if (count === copy.blobs) return undefined;
+      const id = memory.f64[outIndex] as number;
+      copy.#ids[count] = id;
+      copy.#slots[count] = memory.f64[outIndex + 1] as number;
+      copy.#sums[count * 2] = memory.u32[words + 4] as number;
+      copy.#sums[count * 2 + 1] = memory.u32[words + 5] as number;
+      copy.#index[copy.#place(id)] = ++count;
     }
+    // The entries before the version: each of them was read atomically.
+    return control.mapVersion() === version && count === copy.blobs ? copy : undefined;
   }
 
   /** Where the id stands in the index, or the empty place that ends its probe. */
@@ -123,29 +122,44 @@ export class Cuts {
    * @throws {WeirpoolError} `SNAPSHOTS_EXHAUSTED`, `LATCH_HELD`, `POISONED`, `POOL_CLOSED`.
    */
   take(): Cut {
+    const { control, me } = this.#thread;
+    for (let attempt = 0; attempt < COPY_ATTEMPTS; attempt++) {
+      const cut = this.#read(this.#thread.wait(() => control.snapshotOpen(me, PARK_MS)));
+      if (cut !== undefined) return cut;
+    }
+    // Commits come faster than the table can be copied: keep them out for that long.
     return this.#store.exclusively(() => this.takeLocked());
   }
 
   /** The same for a thread that has the commit lock. */
   takeLocked(): Cut {
+    const cut = this.#read(this.#thread.control.snapshotBegin(this.#thread.me));
+    if (cut !== undefined) return cut;
+    throw new WeirpoolError('INVARIANT_BROKEN', 'The mapping was changed without the commit lock.');
+  }
+
+  /** The cut of an entry; undefined, and the entry ended, if the next commit was faster. */
+  #read(entry: number): Cut | undefined {
+    if (entry === NONE) throw exhausted();
     const { memory, control, me } = this.#thread;
-    const commit = memory.loadU64(H_COMMIT_NUMBER);
+    const at = SNAPSHOTS + entry * SNAPSHOT_ENTRY;
+    const commit = memory.loadU64(at + SNAPSHOT_COMMIT);
     const known = this.#open.get(commit);
+    let mapping: CutMapping | undefined;
+    try {
+      mapping = known?.mapping ?? CutMapping.copy(this.#thread, memory.load(at + SNAPSHOT_VERSION));
+    } finally {
+      if (known !== undefined || mapping === undefined) control.snapshotEnd(entry, me);
+    }
     if (known !== undefined) {
       known.readers++;
       return known;
     }
-    const entry = control.snapshotBegin(me);
-    if (entry === NONE) throw exhausted();
-    try {
-      const seq = memory.loadU64(H_CHECKPOINT_SEQ);
-      const cut = { commit, seq, mapping: new CutMapping(memory), entry, readers: 1 };
-      this.#open.set(commit, cut);
-      return cut;
-    } catch (error) {
-      control.snapshotEnd(entry, me);
-      throw error;
-    }
+    if (mapping === undefined) return undefined;
+    const seq = memory.loadU64(at + SNAPSHOT_SEQ);
+    const cut = { commit, seq, mapping, entry, readers: 1 };
+    this.#open.set(commit, cut);
+    return cut;
   }
 
   /** Lets a cut go; each taking is released once. Whether that was its last reader. */

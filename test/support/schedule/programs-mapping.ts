@@ -8,6 +8,9 @@ import {
   NONE,
   OK,
   S_READING,
+  SNAPSHOT_ENTRY,
+  SNAPSHOT_VERSION,
+  SNAPSHOTS,
 } from '../../../src/generated/layout.ts';
 import { type Setup, slotOf } from './setup.ts';
 import { type Body, PARK_MS, type Program, type Thread } from './thread.ts';
@@ -149,12 +152,18 @@ const keeper: Body = (t) => {
   }
 };
 
+/** Looks up after the entry was made, and again if a commit came in between, as Cuts does. */
 const snapshotReader: Body = (t) => {
-  const { entry, slot } = locked(t, () => {
-    const begun = t.control.snapshotBegin(t.me);
-    t.check(begun >= 0, 'there is no entry');
-    return { entry: begun, slot: lookUp(t, BLOB) };
-  });
+  let entry: number;
+  let slot: number;
+  for (;;) {
+    entry = t.wait(() => t.control.snapshotOpen(t.me, PARK_MS));
+    t.check(entry >= 0, 'there is no entry');
+    const version = t.memory.load(SNAPSHOTS + entry * SNAPSHOT_ENTRY + SNAPSHOT_VERSION);
+    slot = lookUp(t, BLOB);
+    if (t.control.mapVersion() === version) break;
+    t.control.snapshotEnd(entry, t.me);
+  }
   t.gate.write(READING, slot + 1);
   t.check(t.gate.read(WRITING) !== slot + 1, `I6 slot ${slot} is written for a snapshot`);
   t.gate.write(READING, 0);
