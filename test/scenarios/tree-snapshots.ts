@@ -179,6 +179,13 @@ function read(bank: Bank, { writers, words }: Job): void {
   }
 }
 
+/** Leaves the pool with a snapshot open, and a scan in its middle. */
+function readAndLeave(bank: Bank, job: Job): void {
+  read(bank, job);
+  bank.db.snapshot();
+  bank.left.range({ consistent: true })[Symbol.iterator]().next();
+}
+
 /** A consistent scan of one tree sees what each writer's last batch before it has left there. */
 function checkScan({ left }: Bank, writers: number, words: Int32Array): void {
   const before = committed(words, writers);
@@ -275,7 +282,7 @@ async function checkEnd(bank: Bank, writers: number): Promise<void> {
 async function work(job: Job): Promise<void> {
   const bank = bankOf(await Weirpool.attach(job.handle));
   if (job.role === 'writer') write(bank, job);
-  else if (job.role === 'reader') read(bank, job);
+  else if (job.role === 'reader') readAndLeave(bank, job);
   else linger(bank, job.words, job.index);
   await bank.db.close();
 }

@@ -8,8 +8,8 @@ import type { Snapshot } from '../../../src/tree/snapshot.ts';
 import type { Tree } from '../../../src/tree/tree.ts';
 import type { Weirpool } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem } from '../fs/faulty-file-system.ts';
-import { newDisk, openTrees } from './support.ts';
+import { faultyFileSystem, patched, systemError } from '../fs/faulty-file-system.ts';
+import { DIRECTORY, newDisk, openTrees } from './support.ts';
 
 const TEXT = { key: 'utf8', value: 'utf8' } as const;
 type Texts = Tree<string, string>;
@@ -140,6 +140,43 @@ describe('a consistent scan', () => {
     expect(kept(db).open).toBe(0);
   });
 });
+
+/** A snapshot, and what the trees had at its moment. */
+interface Moment {
+  readonly snapshot: Snapshot;
+  readonly states: readonly ReadonlyMap<string, string>[];
+}
+
+function sorted(state: ReadonlyMap<string, string>): [string, string][] {
+  return [...state].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+interface Reading {
+  readonly tree: Texts;
+  readonly state: ReadonlyMap<string, string>;
+  readonly snapshot: Snapshot;
+  readonly random: Random;
+  readonly key: string;
+}
+
+/** Some way to read, against what was there. */
+function checkReading({ tree, state, snapshot, random, key }: Reading): void {
+  const all = sorted(state);
+  const limit = 1 + random.int(40);
+  const from = all.filter(([there]) => there >= key);
+  const upTo = all.filter(([there]) => there <= key).reverse();
+  expect(tree.get(key, { snapshot })).toBe(state.get(key));
+  expect(tree.has(key, { snapshot })).toBe(state.has(key));
+  expect(tree.count({ snapshot, lt: key })).toBe(all.length - from.length);
+  expect(tree.range({ snapshot, gte: key, limit }).toArray()).toEqual(from.slice(0, limit));
+  expect(tree.range({ snapshot, lte: key, limit, reverse: true }).toArray()).toEqual(
+    upTo.slice(0, limit),
+  );
+  const prefix = key.slice(0, 1 + random.int(7));
+  expect(tree.prefix(prefix, { snapshot }).toArray()).toEqual(
+    all.filter(([there]) => there.startsWith(prefix)),
+  );
+}
 
 function collectGarbage(): void {
   setFlagsFromString('--expose-gc');
@@ -379,6 +416,86 @@ describe('a snapshot', () => {
     // What is being read is not forgotten.
     expect(kept(db).open).toBe(1);
     expect(scanned.next().value).toEqual([keyAt(0), 'v0']);
+  });
+
+  it('that keeps a full disk full makes rounds fail, until it is closed', async () => {
+    const disk = newDisk();
+    let full = false;
+    const path = `${DIRECTORY}/blobs.dat`;
+    const files = new Map<number, string>();
+    const fs = patched(disk, {
+      open: (name, flags) => {
+        const fd = disk.open(name, flags);
+        files.set(fd, name);
+        return fd;
+      },
+      write: (fd, source, position) => {
+        const grows = files.get(fd) === path && position >= disk.stat(path).bytes;
+        if (full && grows) throw systemError('ENOSPC');
+        return disk.write(fd, source, position);
+      },
+    });
+    const db = await openTrees(disk, { fileSystem: fs });
+    const tree = textTree(db);
+    const all = fill(tree, 800, 'v'.repeat(80));
+    await churn(db, tree, new Random(testSeed()), 2);
+    const state = tree.range().toArray();
+    const snapshot = db.snapshot();
+    full = true;
+    const rewrite = (): void => {
+      for (const [key] of all) tree.put(key, 'w'.repeat(80));
+    };
+    rewrite();
+    await expect(db.checkpoint()).rejects.toThrow(/ENOSPC/);
+    expect(() => db.snapshot()).toThrow(/ENOSPC/);
+    expect(tree.range({ snapshot }).toArray()).toEqual(state);
+    snapshot.close();
+    tree.clear({ gte: keyAt(100) });
+    await db.checkpoint();
+    expect(tree.count({ consistent: true })).toBe(tree.count());
+  });
+
+  it('reads as its moment was, of many at once, whatever is read and changed', async () => {
+    const db = await openTrees();
+    const random = new Random(testSeed());
+    const trees = ['one', 'two'].map((name) => ({ tree: textTree(db, name), now: new Map() }));
+    const open: Moment[] = [];
+    const moments = (): ReadonlyMap<string, string>[] => trees.map(({ now }) => new Map(now));
+    for (let step = 0; step < 1200; step++) {
+      const { tree, now } = random.pick(trees);
+      const key = keyAt(random.int(250)).slice(random.int(4));
+      const chance = random.float();
+      if (chance < 0.6) {
+        const value = 'x'.repeat(random.int(random.chance(0.05) ? 6000 : 120));
+        tree.put(key, value);
+        now.set(key, value);
+      } else if (chance < 0.8) {
+        tree.delete(key);
+        now.delete(key);
+      } else if (chance < 0.82) {
+        for (const there of now.keys()) if (there >= key) now.delete(there);
+        tree.clear({ gte: key });
+      } else if (chance < 0.86) {
+        await db.checkpoint();
+      } else if (chance < 0.9 && open.length < 5) {
+        open.push({ snapshot: db.snapshot(), states: moments() });
+      } else if (chance < 0.92 && open.length > 0) {
+        open.splice(random.int(open.length), 1)[0]?.snapshot.close();
+      } else if (open.length > 0) {
+        const { snapshot, states } = random.pick(open);
+        const index = random.int(2);
+        const state = states[index] as ReadonlyMap<string, string>;
+        checkReading({ tree: trees[index]?.tree as Texts, state, snapshot, random, key });
+      }
+    }
+    for (const { snapshot, states } of open) {
+      for (const [index, state] of states.entries()) {
+        const tree = trees[index]?.tree as Texts;
+        expect(tree.range({ snapshot }).toArray()).toEqual(sorted(state));
+      }
+      snapshot.close();
+    }
+    expect(kept(db).open).toBe(0);
   });
 
   it('is one of at most so many', async () => {
