@@ -531,6 +531,10 @@ export const E_KEY: u32 = 6;
 /** The value lies in blobs of its own; what stands here says which. */
 export const VALUE_OVERFLOW_MASK: u32 = 0x8000_0000;
 export const VALUE_LENGTH_MASK: u32 = 0x7fff_ffff;
+/** Bytes of what stands there: u64 id of the first blob, u32 length of the value. */
+export const REFERENCE_BYTES: u32 = 12;
+/** Longest key; an eighth of the node if that is less. */
+export const KEY_BYTES_MAX: u32 = 4096;
 
 /** Entry of a log record of trees, see src/tree/record.ts: f64 tree, u8, u16, u32, key, value. */
 export const RE_OPERATION: u32 = 8;

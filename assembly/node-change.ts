@@ -12,6 +12,7 @@ import {
   E_KEY_BYTES,
   E_VALUE,
   HINTS,
+  KEY_BYTES_MAX,
   N_COUNT,
   N_GARBAGE,
   N_HEAP,
@@ -34,6 +35,7 @@ import {
   NODE_FULL,
   NODE_MAGIC,
   POSITIONS_MAX,
+  REFERENCE_BYTES,
   TEMPLATE_BYTES,
   VALUE_LENGTH_MASK,
 } from './layout';
@@ -45,6 +47,7 @@ import {
   entryAt,
   find,
   headOf,
+  isSlot,
   padKey,
   positionAt,
   positionsOf,
@@ -242,14 +245,14 @@ export function noteInsertion(n: usize, slot: u32): void {
 
 /** Takes the slot's entry out: OK (0), NODE_CORRUPT. */
 export function nodeRemove(n: usize, size: u32, slot: u32): i32 {
-  const count = countOf(n, size);
-  if (<i32>slot >= count) return NODE_CORRUPT;
+  if (!isSlot(n, size, slot)) return NODE_CORRUPT;
+  const count = load<u32>(n, N_COUNT);
   const entry = entryAt(n, size, slot);
   if (entry == 0) return NODE_CORRUPT;
   const at = slotAddress(n, slot);
   store<u32>(n, load<u32>(n, N_GARBAGE) + entryBytes(entry), N_GARBAGE);
-  memory.copy(at, at + N_SLOT_BYTES, (<u32>count - slot - 1) * N_SLOT_BYTES);
-  store<u32>(n, <u32>count - 1, N_COUNT);
+  memory.copy(at, at + N_SLOT_BYTES, (count - slot - 1) * N_SLOT_BYTES);
+  store<u32>(n, count - 1, N_COUNT);
   hintsRemoved(n, slot, slot + 1);
   return 0;
 }
@@ -261,20 +264,24 @@ export function nodeBegin(to: usize, n: usize, size: u32): void {
   nodeInit(to, size, load<u8>(n, N_LEVEL), <f64>load<u64>(n, N_TREE));
 }
 
-/** Lower bound of the keys that belong to the node: copied into it. */
-export function nodeSetLow(n: usize, from: usize, bytes: u32): void {
+/** Lower bound of the keys that belong to the node: copied into it; false if it does not fit. */
+export function nodeSetLow(n: usize, size: u32, from: usize, bytes: u32): bool {
+  if (gapOf(n, size) < <i32>bytes) return false;
   const at = takeHeap(n, bytes);
   memory.copy(at, from, bytes);
   store<u32>(n, <u32>(at - n), N_LOW);
   store<u16>(n, <u16>bytes, N_LOW_BYTES);
+  return true;
 }
 
-/** Upper bound, exclusive; without one the node reaches to the end. */
-export function nodeSetHigh(n: usize, from: usize, bytes: u32): void {
+/** The same for the upper bound, exclusive; without one the node reaches to the end. */
+export function nodeSetHigh(n: usize, size: u32, from: usize, bytes: u32): bool {
+  if (gapOf(n, size) < <i32>bytes) return false;
   const at = takeHeap(n, bytes);
   memory.copy(at, from, bytes);
   store<u32>(n, <u32>(at - n), N_HIGH);
   store<u16>(n, <u16>bytes, N_HIGH_BYTES);
+  return true;
 }
 
 /**
@@ -282,7 +289,8 @@ export function nodeSetHigh(n: usize, from: usize, bytes: u32): void {
  * do not fit). Heads are made by `nodeFinish`.
  */
 export function nodeAppend(to: usize, n: usize, size: u32, from: u32, end: u32): i32 {
-  if (<i32>end > countOf(n, size)) return NODE_CORRUPT;
+  const there = countOf(n, size);
+  if (there < 0 || end > <u32>there) return NODE_CORRUPT;
   let count = load<u32>(to, N_COUNT);
   for (let slot = from; slot < end; slot++) {
     const entry = entryAt(n, size, slot);
@@ -360,8 +368,7 @@ export function nodeKeyMax(n: usize, size: u32): i32 {
  * `out` (its own key for an inner node): its length; NODE_CORRUPT.
  */
 export function nodeSeparator(n: usize, size: u32, slot: u32, out: usize): i32 {
-  const count = countOf(n, size);
-  if (slot == 0 || <i32>slot >= count) return NODE_CORRUPT;
+  if (slot == 0 || !isSlot(n, size, slot)) return NODE_CORRUPT;
   const before = entryAt(n, size, slot - 1);
   const entry = entryAt(n, size, slot);
   if (before == 0 || entry == 0) return NODE_CORRUPT;
@@ -373,6 +380,8 @@ export function nodeSeparator(n: usize, size: u32, slot: u32, out: usize): i32 {
       same++;
     bytes = min(same + 1, bytes);
   }
+  // There is room for a key where it goes, and for no more.
+  if (bytes > min(KEY_BYTES_MAX, size >> 3)) return NODE_CORRUPT;
   memory.copy(out, entry + E_KEY, bytes);
   return <i32>bytes;
 }
@@ -399,8 +408,7 @@ export function nodeSeparatorOf(
   bytes: u32,
   out: usize,
 ): i32 {
-  const count = countOf(n, size);
-  if (slot == 0 || <i32>slot > count) return NODE_CORRUPT;
+  if (slot == 0 || !isSlot(n, size, slot - 1)) return NODE_CORRUPT;
   const before = entryAt(n, size, slot - 1);
   if (before == 0) return NODE_CORRUPT;
   let separator = bytes;
@@ -431,8 +439,8 @@ export function nodePart(
   pad: usize,
 ): i32 {
   nodeBegin(to, n, size);
-  if (low != 0) nodeSetLow(to, low, lowBytes);
-  if (high != 0) nodeSetHigh(to, high, highBytes);
+  if (low != 0 && !nodeSetLow(to, size, low, lowBytes)) return NODE_CORRUPT;
+  if (high != 0 && !nodeSetHigh(to, size, high, highBytes)) return NODE_CORRUPT;
   if (nodeAppend(to, n, size, from, end) != 0) return NODE_CORRUPT;
   return nodeFinish(to, size, pad);
 }
@@ -503,8 +511,12 @@ export function nodeMerge(n: usize, size: u32, right: usize, to: usize, pad: usi
   if (nodeCovers(n, size, pad, 0) == NODE_CORRUPT) return NODE_CORRUPT;
   if (nodeCovers(right, size, pad, 0) == NODE_CORRUPT) return NODE_CORRUPT;
   nodeBegin(to, n, size);
-  if (lowOf(n) != 0) nodeSetLow(to, lowOf(n), load<u16>(n, N_LOW_BYTES));
-  if (highOf(right) != 0) nodeSetHigh(to, highOf(right), load<u16>(right, N_HIGH_BYTES));
+  const low = lowOf(n);
+  const high = highOf(right);
+  if (low != 0 && !nodeSetLow(to, size, low, load<u16>(n, N_LOW_BYTES))) return NODE_CORRUPT;
+  if (high != 0 && !nodeSetHigh(to, size, high, load<u16>(right, N_HIGH_BYTES))) {
+    return NODE_CORRUPT;
+  }
   if (nodeAppend(to, n, size, 0, load<u32>(n, N_COUNT)) != 0) return NODE_CORRUPT;
   if (nodeAppend(to, right, size, 0, load<u32>(right, N_COUNT)) != 0) return NODE_CORRUPT;
   if (nodeFinish(to, size, pad) != 0) return NODE_CORRUPT;
@@ -561,6 +573,7 @@ export function nodeCollect(
     const keyBytes = <u32>load<u16>(entry, E_KEY_BYTES);
     const word = load<u32>(entry, E_VALUE);
     const valueBytes = word & VALUE_LENGTH_MASK;
+    if (word > VALUE_LENGTH_MASK && valueBytes != REFERENCE_BYTES) return NODE_CORRUPT;
     const keys = (what & COLLECT_KEYS) != 0 ? keyBytes : 0;
     const values = (what & COLLECT_VALUES) != 0 ? valueBytes : 0;
     if (done + 8 + keys + values > bytesMax) break;

@@ -33,8 +33,10 @@ import {
   NODE_CORRUPT,
   NODE_MAGIC,
   POSITIONS_MAX,
+  REFERENCE_BYTES,
   TEMPLATE_BYTES,
   VALUE_LENGTH_MASK,
+  VALUE_OVERFLOW_MASK,
 } from './layout';
 
 /** Entries of the node, or -1 if that cannot be. */
@@ -238,17 +240,30 @@ export function leafGet(n: usize, size: u32, key: usize, bytes: u32, pad: usize,
   const found = find(n, size, key, bytes, pad);
   if (found < 0) return NODE_CORRUPT;
   if ((found & 1) == 0) return 0;
-  return valueAt(n, size, <u32>found >> 1, out);
+  return valueIn(n, size, <u32>found >> 1, out);
 }
 
 /** Offset and word of the slot's value into `out`: 1, NODE_CORRUPT. */
 export function valueAt(n: usize, size: u32, slot: u32, out: usize): i32 {
+  return isSlot(n, size, slot) ? valueIn(n, size, slot, out) : NODE_CORRUPT;
+}
+
+/** Whether there is such a slot; the number may come from anywhere. */
+export function isSlot(n: usize, size: u32, slot: u32): bool {
+  const count = countOf(n, size);
+  return count > 0 && slot < <u32>count;
+}
+
+function valueIn(n: usize, size: u32, slot: u32, out: usize): i32 {
   const entry = entryAt(n, size, slot);
   if (entry == 0) return NODE_CORRUPT;
   const offset = <u32>(entry - n) + E_KEY + <u32>load<u16>(entry, E_KEY_BYTES);
   const word = load<u32>(entry, E_VALUE);
   // Once more: torn bytes may have changed since the entry was checked.
   if (offset + (word & VALUE_LENGTH_MASK) > size) return NODE_CORRUPT;
+  if (word > VALUE_LENGTH_MASK && word != (VALUE_OVERFLOW_MASK | REFERENCE_BYTES)) {
+    return NODE_CORRUPT;
+  }
   store<u32>(out, offset);
   store<u32>(out, word, 4);
   return 1;
@@ -256,8 +271,7 @@ export function valueAt(n: usize, size: u32, slot: u32, out: usize): i32 {
 
 /** Offset and length of the slot's key into `out`: 1, NODE_CORRUPT. */
 export function keyAt(n: usize, size: u32, slot: u32, out: usize): i32 {
-  const count = countOf(n, size);
-  if (<i32>slot >= count) return NODE_CORRUPT;
+  if (!isSlot(n, size, slot)) return NODE_CORRUPT;
   const entry = entryAt(n, size, slot);
   if (entry == 0) return NODE_CORRUPT;
   const offset = <u32>(entry - n) + E_KEY;
@@ -290,7 +304,7 @@ export function childBelow(n: usize, size: u32, key: usize, bytes: u32, pad: usi
 
 /** Id of the child in a slot of an inner node; 0 if the node is corrupt. */
 export function childAt(n: usize, size: u32, slot: u32): f64 {
-  if (<i32>slot >= countOf(n, size)) return 0;
+  if (!isSlot(n, size, slot)) return 0;
   const entry = entryAt(n, size, slot);
   if (entry == 0 || load<u32>(entry, E_VALUE) != 8) return 0;
   const id = load<u64>(entry + E_KEY + <u32>load<u16>(entry, E_KEY_BYTES));

@@ -10,6 +10,7 @@
  */
 import { Buffer } from 'node:buffer';
 import {
+  KEY_BYTES_MAX,
   type KernelExports,
   N_COUNT,
   N_GARBAGE,
@@ -21,6 +22,7 @@ import {
   N_LOW_BYTES,
   N_MAGIC,
   N_RUN,
+  N_SLOT_BYTES,
   N_SLOTS,
   N_TREE,
   NODE_MAGIC,
@@ -35,9 +37,7 @@ import {
   type ThreadMemory,
 } from '../memory/pool-memory.ts';
 
-/** Longest key in bytes; an eighth of a blob if that is less. */
-export const KEY_BYTES_MAX = 4096;
-
+/** Longest key in bytes. */
 export function keyBytesMax(blobBytes: number): number {
   return Math.min(KEY_BYTES_MAX, blobBytes / 8);
 }
@@ -297,8 +297,11 @@ export class NodeAccess {
     return this.#arenaOf(frame).bytes[this.#memory.offsetOf(frame) + N_LEVEL] as number;
   }
 
+  /** Entries; 0 where there cannot be so many: loops end, and looking for a key tells. */
   countOf(frame: number): number {
-    return this.#arenaOf(frame).u32[(this.#memory.offsetOf(frame) + N_COUNT) >>> 2] as number;
+    const { u32 } = this.#arenaOf(frame);
+    const count = u32[(this.#memory.offsetOf(frame) + N_COUNT) >>> 2] as number;
+    return count * N_SLOT_BYTES <= this.blobBytes - N_SLOTS ? count : 0;
   }
 
   /** Bytes that entries and slots take; negative: corrupt. */
