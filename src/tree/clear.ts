@@ -71,10 +71,13 @@ function isAtMost(high: Uint8Array | undefined, bound: Uint8Array | undefined): 
 
 /** Key at which a step ends early, for the values before it are in blobs enough; else undefined. */
 function stepEnd({ nodes }: TreeStore, frame: number): Buffer | undefined {
+  const from = nodes.find(frame) >> 1;
+  if (from < 0) return undefined; // the step itself tells
   const count = nodes.countOf(frame);
   let blobs = 0;
-  for (let slot = Math.max(0, nodes.find(frame) >> 1); slot < count; slot++) {
-    if (nodes.valueAt(frame, slot) !== 1 || !isOverflow(nodes.valueWord)) continue;
+  for (let slot = from; slot < count; slot++) {
+    if (nodes.valueAt(frame, slot) !== 1) return undefined;
+    if (!isOverflow(nodes.valueWord)) continue;
     if (blobs >= OVERFLOWS_MAX) return nodes.keyOf(frame, slot);
     const { bytes } = readReference(nodes.bytesOf(frame), nodes.valueOffset);
     blobs += overflowBlobs(bytes, nodes.blobBytes);

@@ -9,18 +9,21 @@
  * Threads:     any.
  */
 import { Buffer } from 'node:buffer';
-import { MISS, VALUE_OVERFLOW_MASK } from '../generated/layout.ts';
+import { MISS, REFERENCE_BYTES, VALUE_OVERFLOW_MASK } from '../generated/layout.ts';
 import type { Frame } from '../memory/frame.ts';
 import type { PoolCore } from '../pool/core.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { OpBlob } from '../txn/op-blob.ts';
+import { RING_BYTES_MAX } from '../wal/format.ts';
 import { nodeCorrupt } from './descent.ts';
 
 const MAGIC = 0x31_4f_57_54; // "TWO1"
 const HEADER_BYTES = 16;
-/** What a leaf has of an overflowing value. */
-export const REFERENCE_BYTES = 12;
+
+export { REFERENCE_BYTES };
+
+/** The word of an overflowing value in a leaf. */
 export const REFERENCE_WORD: number = (VALUE_OVERFLOW_MASK | REFERENCE_BYTES) >>> 0;
 
 export function isOverflow(word: number): boolean {
@@ -29,7 +32,7 @@ export function isOverflow(word: number): boolean {
 
 /** Blobs that a value of so many bytes takes. */
 export function overflowBlobs(valueBytes: number, blobBytes: number): number {
-  return Math.ceil(valueBytes / (blobBytes - HEADER_BYTES));
+  return Math.ceil(valueBytes / partBytesMax(blobBytes));
 }
 
 export interface Reference {
@@ -67,17 +70,33 @@ export function writeOverflow(blobs: readonly OpBlob[], value: Uint8Array): Refe
   return { first: (blobs[0] as OpBlob).id, bytes: value.length };
 }
 
-interface Part {
+/** One blob of a value. */
+export interface Part {
+  /** 0 in the last one. */
   readonly next: BlobId;
   readonly bytes: number;
 }
 
-function partOf(view: DataView, blobBytes: number): Part | undefined {
+/** Bytes of a value that one blob takes. */
+export function partBytesMax(blobBytes: number): number {
+  return blobBytes - HEADER_BYTES;
+}
+
+/** The part of a value that a blob holds. */
+export function partBytes(blob: Uint8Array, { bytes }: Part): Uint8Array {
+  return blob.subarray(HEADER_BYTES, HEADER_BYTES + bytes);
+}
+
+/** Undefined: the bytes are no part of a value. */
+export function partOf(view: DataView, blobBytes: number): Part | undefined {
   const next = Number(view.getBigUint64(0, true));
   const bytes = view.getUint32(8, true);
-  const valid = view.getUint32(12, true) === MAGIC && bytes <= blobBytes - HEADER_BYTES;
+  const valid = view.getUint32(12, true) === MAGIC && bytes <= partBytesMax(blobBytes);
   return valid && Number.isSafeInteger(next) ? { next, bytes } : undefined;
 }
+
+/** Longer values than any store takes: see the largest ring. */
+const VALUE_BYTES_END = RING_BYTES_MAX / 2;
 
 /**
  * Reads a value. The entry that names it may be changed meanwhile: the caller validates, and what
@@ -109,12 +128,15 @@ export function readChain(
   blobBytes: number,
   withBlob: WithBlob,
 ): Buffer {
+  const full = partBytesMax(blobBytes);
+  if (valueBytes >= VALUE_BYTES_END) throw nodeCorrupt(first, tree);
   const value = Buffer.allocUnsafe(valueBytes);
   let at = 0;
   for (let id = first; at < valueBytes; ) {
     id = withBlob(id, ({ view, bytes }) => {
       const part = partOf(view, blobBytes);
-      if (part === undefined || part.bytes === 0 || at + part.bytes > valueBytes) {
+      // All but the last are full: the blobs that are read are no more than the value takes.
+      if (part === undefined || part.bytes !== Math.min(valueBytes - at, full)) {
         throw nodeCorrupt(id, tree);
       }
       value.set(bytes.subarray(HEADER_BYTES, HEADER_BYTES + part.bytes), at);
@@ -149,7 +171,8 @@ export function deleteOverflow(op: Op, tree: BlobId, { first, bytes }: Reference
   for (let id = first; left > 0; ) {
     const blob = op.write(id);
     const part = partOf(blob.view, blob.bytes.length);
-    if (part === undefined || part.bytes === 0) throw nodeCorrupt(id, tree);
+    const full = partBytesMax(blob.bytes.length);
+    if (part?.bytes !== Math.min(left, full)) throw nodeCorrupt(id, tree);
     left -= part.bytes;
     op.delete(id);
     id = part.next;
