@@ -31,10 +31,17 @@ export type { EvictEvent } from './pool/residency.ts';
 export { restore } from './pool/restore.ts';
 export type { FrameCounts, PoolStats, ThreadCounts } from './pool/stats.ts';
 export type { DirtyBlob } from './pool/unflushed.ts';
-export { verify } from './pool/verify.ts';
 export type { CopyOptions, CopyProgress, CopyReport } from './recovery/copy-store.ts';
 export type { Owner, Owners } from './recovery/replay.ts';
-export type { VerifyCode, VerifyFinding, VerifyReport } from './recovery/verify.ts';
+export type {
+  FindingCode,
+  TreeSummary,
+  VerifyCode,
+  VerifyFinding,
+  VerifyPhase,
+  VerifyProgress,
+  VerifyReport,
+} from './recovery/verify.ts';
 export type {
   BackendContext,
   BackendHandle,
@@ -65,6 +72,7 @@ export {
   type ScanOptions,
   Tree,
 } from './tree/tree.ts';
+export { type VerifyOptions, verify } from './tree/verify.ts';
 export {
   type StoreOperation,
   type TreeOptions,

@@ -6,21 +6,46 @@
 import { type ErrorCode, WeirpoolError } from '../errors.ts';
 
 /**
- * Codes of errors, where an opening or a read would fail with them, and besides:
- *
- *   SLOT_SHARED       two blobs have one slot (I6)
- *   SLOT_MISSING      the data file ends before the blob's slot does
- *   ID_NOT_ALLOCATED  an id that is in use may be handed out again
- *   ID_REUSED         a record of the log creates an id that something else has
- *   ROOT_MISSING      a root names a blob that is not there
+ * What a check finds that no opening or read fails with; everything else has the code of the error
+ * that it would give. docs/verify.md says what each means; a test compares.
  */
-export type VerifyCode =
-  | ErrorCode
-  | 'SLOT_SHARED'
-  | 'SLOT_MISSING'
-  | 'ID_NOT_ALLOCATED'
-  | 'ID_REUSED'
-  | 'ROOT_MISSING';
+export const FINDING_CODES = [
+  'BLOB_ORPHAN',
+  'BLOB_SHARED',
+  'CATALOG_INVALID',
+  'CHILD_MISSING',
+  'ID_NOT_ALLOCATED',
+  'ID_REUSED',
+  'NODE_BOUND',
+  'NODE_COUNT',
+  'NODE_EMPTY',
+  'NODE_ENTRY',
+  'NODE_HEAD',
+  'NODE_HEAP',
+  'NODE_HINT',
+  'NODE_KIND',
+  'NODE_LENGTH',
+  'NODE_LEVEL',
+  'NODE_LINK',
+  'NODE_ORDER',
+  'NODE_OVERLAP',
+  'NODE_RANGE',
+  'NODE_TEMPLATE',
+  'NODE_TREE',
+  'NODE_VALUE',
+  'OVERFLOW_KIND',
+  'OVERFLOW_LENGTH',
+  'OVERFLOW_MISSING',
+  'ROOT_MISSING',
+  'SLOT_MISSING',
+  'SLOT_SHARED',
+  'TREE_ROOT_MISSING',
+] as const;
+
+export type FindingCode = (typeof FINDING_CODES)[number];
+
+/** Codes of errors, where an opening or a read would fail with them, and those of findings alone. */
+export type VerifyCode = ErrorCode | FindingCode;
 
 /** Where a finding is, as far as that can be said. */
 interface FindingPlace {
@@ -28,6 +53,8 @@ interface FindingPlace {
   readonly offset?: number;
   readonly id?: number;
   readonly slot?: number;
+  /** Root of the tree that the blob belongs to. */
+  readonly tree?: number;
   /** Of the record that is wrong; of a damaged place the seq up to which the log is whole. */
   readonly seq?: number;
 }
@@ -38,7 +65,7 @@ export interface VerifyFinding extends FindingPlace {
   readonly message: string;
 }
 
-const PLACE_FIELDS = ['offset', 'id', 'slot', 'seq'] as const;
+const PLACE_FIELDS = ['offset', 'id', 'slot', 'tree', 'seq'] as const;
 
 /**
  * What an error says, as a finding.

@@ -16,6 +16,7 @@
  *   mapping    every id is below the next one; every slot is the blob's own, and in the data file;
  *              every root names a blob.
  *   blobs      the bytes of every blob against its checksum, one blob at a time.
+ *   content    what lies in the blobs, by whoever knows it: src/tree/verify-trees.ts for trees.
  *   log        see verify-log.ts.
  *
  * What cannot be found is the same as for an opening (docs/format.md): the last change record and
@@ -41,18 +42,74 @@ import type { StoreState } from '../store/store-state.ts';
 import { LogSums } from '../wal/format.ts';
 import { listLogFiles } from '../wal/segment-files.ts';
 import { findingOf, type VerifyFinding } from './finding.ts';
+import { Pace, type PaceOptions, type Progress } from './pace.ts';
 import { checkLog, type LogExpectation } from './verify-log.ts';
 
-export type { VerifyCode, VerifyFinding } from './finding.ts';
+export type { FindingCode, VerifyCode, VerifyFinding } from './finding.ts';
 
 /** What a manifest is summed with, piece by piece. */
 const SCRATCH_BYTES = 64 * 1024;
 
-export interface VerifyOptions {
+/**
+ * What is being looked at: `blobs` (their bytes, each by itself), `trees` (how the blobs hang
+ * together; counted are blobs), `log` (counted are records).
+ */
+export type VerifyPhase = 'blobs' | 'trees' | 'log';
+export type VerifyProgress = Progress<VerifyPhase>;
+
+export interface VerifyStoreOptions extends PaceOptions<VerifyPhase> {
   readonly kernels: WasmModule;
   /** Every file call; for simulations. */
   readonly fileSystem?: FileSystem;
+  /** Knows what the blobs hold; without it only their bytes are compared. */
+  readonly content?: MakeContentCheck;
 }
+
+/** A committed store, for those who look at its content. */
+export interface CommittedStore {
+  readonly state: StoreState;
+  readonly blobBytes: number;
+  /** Of the data file. */
+  readonly path: string;
+}
+
+/** A tree as the last checkpoint has it: what the log has beyond is not in these figures. */
+export interface TreeSummary {
+  readonly name: string;
+  /** Id of its root. */
+  readonly root: BlobId;
+  readonly entries: number;
+  readonly nodes: number;
+  /** Blobs of values that are too long for a node. */
+  readonly overflowBlobs: number;
+  /** Levels; 1 for a tree that is one leaf. */
+  readonly height: number;
+}
+
+export interface ContentReport {
+  readonly findings: readonly VerifyFinding[];
+  readonly trees: readonly TreeSummary[];
+}
+
+/** Looks at blobs whose bytes are those that were committed. */
+export interface ContentCheck {
+  /** Each blob once, in any order; the bytes last until the call returns. */
+  blob(id: BlobId, bytes: Uint8Array): void;
+  /** The bytes of this one cannot be had; that is reported already. */
+  unreadable(id: BlobId): void;
+  /**
+   * After all blobs.
+   *
+   * @param read  The bytes of a blob once more, until the next call; undefined: not any longer.
+   * @param step  Called after each blob, with how many there were.
+   */
+  finish(
+    read: (id: BlobId) => Uint8Array | undefined,
+    step: (done: number) => Promise<void>,
+  ): Promise<ContentReport>;
+}
+
+export type MakeContentCheck = (store: CommittedStore) => ContentCheck;
 
 export interface VerifyReport {
   /** One for each damage; none for a healthy store. */
@@ -70,6 +127,8 @@ export interface VerifyReport {
   /** Without the ids that records of the log create. */
   readonly nextBlobId: BlobId | undefined;
   readonly commitNumber: number | undefined;
+  /** Of the last checkpoint, in the order of their names; those that are being dropped left out. */
+  readonly trees: readonly TreeSummary[];
 }
 
 interface FoundManifest {
@@ -96,16 +155,34 @@ function expectationOf({ header, state }: ManifestContent): LogExpectation {
   };
 }
 
+interface BlobSource {
+  readonly data: DataFile;
+  readonly checksummer: Checksummer;
+  readonly blobBytes: number;
+}
+
+/** Reads a blob into the checksummer's scratch area: its checksum. */
+function sumOf({ data, checksummer, blobBytes }: BlobSource, { id, slot }: BlobMapping): bigint {
+  data.readSlot(slot, checksummer.scratch(blobBytes));
+  return checksummer.ofScratch(blobBytes, id);
+}
+
 class Verification {
   readonly #access: DirectoryAccess;
   readonly #kernels: WasmModule;
   readonly #findings: VerifyFinding[] = [];
+  readonly #content: MakeContentCheck | undefined;
+  readonly #pace: Pace<VerifyPhase>;
+  #trees: readonly TreeSummary[] = [];
   #blobs = 0;
   #logRecords = 0;
 
-  constructor(directory: string, { kernels, fileSystem: fs = nodeFileSystem }: VerifyOptions) {
+  constructor(directory: string, options: VerifyStoreOptions) {
+    const { kernels, fileSystem: fs = nodeFileSystem, content, onProgress, signal } = options;
     this.#access = { fs, directory, directorySync: new DirectorySync(fs) };
     this.#kernels = kernels;
+    this.#content = content;
+    this.#pace = new Pace({ onProgress, signal });
   }
 
   async run(): Promise<VerifyReport> {
@@ -135,6 +212,7 @@ class Verification {
       checkpointSeq: state?.checkpointSeq,
       nextBlobId: state?.nextBlobId,
       commitNumber: state?.commitNumber,
+      trees: this.#trees,
     };
   }
 
@@ -184,7 +262,9 @@ class Verification {
     this.#checkIds(path, state);
     const blobs = [...state.blobs.values()].sort((a, b) => a.slot - b.slot || a.id - b.id);
     this.#checkSlots(path, blobs);
-    await this.#checkBlobs(blobs, header.blobBytes);
+    const data = join(this.#access.directory, DATA_FILE);
+    const content = this.#content?.({ state, blobBytes: header.blobBytes, path: data });
+    await this.#checkBlobs(data, blobs, header.blobBytes, content);
   }
 
   #checkIds(path: string, state: StoreState): void {
@@ -223,9 +303,13 @@ class Verification {
     }
   }
 
-  async #checkBlobs(blobs: readonly BlobMapping[], blobBytes: number): Promise<void> {
-    const { fs, directory } = this.#access;
-    const path = join(directory, DATA_FILE);
+  async #checkBlobs(
+    path: string,
+    blobs: readonly BlobMapping[],
+    blobBytes: number,
+    content: ContentCheck | undefined,
+  ): Promise<void> {
+    const { fs } = this.#access;
     const dataBytes = this.#attempt(path, () => statIfPresent(fs, path)?.bytes ?? 0);
     if (dataBytes === undefined) return;
     const isThere = ({ slot }: BlobMapping): boolean => (slot + 1) * blobBytes <= dataBytes;
@@ -234,25 +318,62 @@ class Verification {
         `${path} has ${dataBytes} bytes, and slot ${slot} of blob ${id} ends at byte ` +
         `${(slot + 1) * blobBytes}. Restore the store from a backup.`;
       this.#findings.push({ code: 'SLOT_MISSING', path, id, slot, message });
+      content?.unreadable(id);
     }
     const there = blobs.filter(isThere);
     if (there.length === 0) return;
     const settings = { path, blobBytes, directWrites: false, access: 'read' } as const;
     const data = this.#attempt(path, () => new DataFile(fs, settings));
     if (data === undefined) return;
-    const checksummer = new Checksummer(this.#kernels, blobBytes);
     try {
-      for (const blob of there) {
-        const { id, slot } = blob;
-        const check = (): void => {
-          data.readSlot(slot, checksummer.scratch(blobBytes));
-          this.#compare(path, blob, slot * blobBytes, checksummer.ofScratch(blobBytes, id));
-        };
-        this.#attempt(path, check, { id });
-      }
+      const source = { data, checksummer: new Checksummer(this.#kernels, blobBytes), blobBytes };
+      await this.#readAll(source, there, content);
+      if (content !== undefined) await this.#checkContent(source, there, content);
     } finally {
       await data.close();
     }
+  }
+
+  async #readAll(
+    source: BlobSource,
+    blobs: readonly BlobMapping[],
+    content: ContentCheck | undefined,
+  ): Promise<void> {
+    const { path } = source.data;
+    this.#pace.begin('blobs', blobs.length);
+    for (const [index, blob] of blobs.entries()) {
+      const { id, slot } = blob;
+      const sum = this.#attempt(path, () => sumOf(source, blob), { id });
+      if (sum !== undefined) this.#compare(path, blob, slot * source.blobBytes, sum);
+      if (sum === blob.checksum) content?.blob(id, source.checksummer.scratch(source.blobBytes));
+      else content?.unreadable(id);
+      await this.#pace.step(index + 1, source.blobBytes);
+    }
+    this.#pace.end(blobs.length);
+  }
+
+  async #checkContent(
+    source: BlobSource,
+    blobs: readonly BlobMapping[],
+    content: ContentCheck,
+  ): Promise<void> {
+    const byId = new Map(blobs.map((blob) => [blob.id, blob]));
+    const read = (id: BlobId): Uint8Array | undefined => {
+      const blob = byId.get(id);
+      if (blob === undefined) return undefined;
+      const sum = this.#attempt(source.data.path, () => sumOf(source, blob), { id });
+      return sum === blob.checksum ? source.checksummer.scratch(source.blobBytes) : undefined;
+    };
+    let seen = 0;
+    this.#pace.begin('trees', blobs.length);
+    const step = (done: number): Promise<void> => {
+      seen = done;
+      return this.#pace.step(done, source.blobBytes);
+    };
+    const { findings, trees } = await content.finish(read, step);
+    for (const finding of findings) this.#findings.push(finding);
+    this.#trees = trees;
+    this.#pace.end(seen);
   }
 
   #compare(path: string, { id, slot, checksum }: BlobMapping, offset: number, sum: bigint): void {
@@ -267,22 +388,24 @@ class Verification {
   // --- log ---------------------------------------------------------------------------------------
 
   #checkLog(manifest: FoundManifest | undefined): void {
+    this.#pace.begin('log', 0);
     const check = checkLog({
       access: this.#access,
       sums: new LogSums(this.#kernels),
       storeId: manifest?.header.storeId,
       expectation: manifest?.content && expectationOf(manifest.content),
     });
-    this.#findings.push(...check.findings);
+    for (const finding of check.findings) this.#findings.push(finding);
     this.#logRecords = check.records;
+    this.#pace.end(check.records);
   }
 }
 
 /**
  * Checks the store in a directory, and writes nothing. No writer may have it open meanwhile.
  *
- * @returns Everything that was found. Damage and failing reads are never thrown.
+ * @returns Everything that was found. Damage and failing reads are never thrown; the signal's reason is.
  */
-export function verifyStore(directory: string, options: VerifyOptions): Promise<VerifyReport> {
+export function verifyStore(directory: string, options: VerifyStoreOptions): Promise<VerifyReport> {
   return new Verification(resolve(directory), options).run();
 }

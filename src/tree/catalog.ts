@@ -42,15 +42,23 @@ function encodeEntry({ root, dropping }: CatalogEntry): Buffer {
   return bytes;
 }
 
-/** What the catalog has of a tree. */
+/** What stands behind a name in the catalog; undefined: it has no known form. */
+export function readCatalogEntry(bytes: Uint8Array): CatalogEntry | undefined {
+  if (bytes.length !== ENTRY_BYTES) return undefined;
+  const root = new DataView(bytes.buffer, bytes.byteOffset, ENTRY_BYTES).getFloat64(0, true);
+  const state = bytes[8] as number;
+  if (!Number.isSafeInteger(root) || root <= 0 || state > STATE_DROPPING) return undefined;
+  return { root, dropping: state === STATE_DROPPING };
+}
+
+/** What the catalog has of a tree. Errors: `NODE_CORRUPT`. */
 export function decodeEntry(bytes: Buffer): CatalogEntry {
-  if (bytes.length !== ENTRY_BYTES) {
-    throw new WeirpoolError(
-      'NODE_CORRUPT',
-      'The catalog of the trees has an entry of no known form.',
-    );
-  }
-  return { root: bytes.readDoubleLE(0), dropping: bytes[8] !== STATE_LIVE };
+  const entry = readCatalogEntry(bytes);
+  if (entry !== undefined) return entry;
+  throw new WeirpoolError(
+    'NODE_CORRUPT',
+    'The catalog of the trees has an entry of no known form.',
+  );
 }
 
 export class Catalog {

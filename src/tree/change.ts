@@ -68,13 +68,16 @@ export interface ChangeParts {
   readonly descent: Descent;
 }
 
+/** Sizes that a node's room follows from. */
+export type NodeSizes = Pick<NodeAccess, 'blobBytes' | 'keyBytesMax'>;
+
 /** Bytes for entries and slots in an empty node, whatever its bounds. */
-export function nodeCapacity(nodes: NodeAccess): number {
+export function nodeCapacity(nodes: NodeSizes): number {
   return nodes.blobBytes - N_SLOTS - 2 * nodes.keyBytesMax;
 }
 
 /** Bytes of a key and a value that fit into a leaf; longer values overflow. */
-export function inlineBytesMax(nodes: NodeAccess): number {
+export function inlineBytesMax(nodes: NodeSizes): number {
   return Math.floor(nodeCapacity(nodes) / ENTRY_SHARE) - N_SLOT_BYTES - E_KEY;
 }
 

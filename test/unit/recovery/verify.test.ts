@@ -50,6 +50,7 @@ describe('a healthy store', () => {
       checkpointSeq: seqs[1],
       nextBlobId: 34,
       commitNumber: 2,
+      trees: [],
     });
   });
 
