@@ -59,6 +59,15 @@ export type {
 } from './store/contract.ts';
 export type { AsyncOptions, AsyncPutOptions } from './tree/async.ts';
 export type { Codec, CodecName } from './tree/codec.ts';
+export {
+  type LostRange,
+  type SalvagedTree,
+  type SalvageOptions,
+  type SalvagePhase,
+  type SalvageProgress,
+  type SalvageReport,
+  salvage,
+} from './tree/salvage.ts';
 export type { Snapshot } from './tree/snapshot.ts';
 export type { PutOptions, ReadValue } from './tree/store.ts';
 export {

@@ -57,6 +57,12 @@ export function newestGeneration(access: DirectoryAccess): number {
   return list(access).reduce((newest, name) => Math.max(newest, generationOf(name)), 0);
 }
 
+/** All generations that are there, the newest first. */
+export function generations(access: DirectoryAccess): number[] {
+  const numbers = list(access).map(generationOf);
+  return numbers.filter((generation) => generation > 0).sort((a, b) => b - a);
+}
+
 /** Drops what earlier openings and crashes left: older generations and temporary files. */
 export function dropLeftovers(access: DirectoryAccess, generation: number): void {
   for (const name of list(access)) {

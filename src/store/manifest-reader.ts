@@ -165,21 +165,46 @@ export function readManifestUnchecked(
   checksummer: Checksummer,
   file: ManifestFile,
 ): ManifestContent {
+  const { content, problem } = readManifestPrefix(checksummer, file);
+  if (problem !== undefined) throw problem;
+  return content;
+}
+
+/** What a manifest holds before its first damage. */
+export interface ManifestPrefix {
+  readonly content: ManifestContent;
+  /** Undefined: there is none, as far as can be told. */
+  readonly problem: WeirpoolError | undefined;
+}
+
+/**
+ * The state up to the first damage, for salvage.
+ *
+ * @throws {WeirpoolError} as `readManifest`, if header or snapshot are damaged.
+ */
+export function readManifestPrefix(checksummer: Checksummer, file: ManifestFile): ManifestPrefix {
   const header = readManifestHeader(checksummer, file);
   const seal = { checksummer, storeId: header.storeId, generation: header.generation };
   const walk = new ManifestWalk(file, seal, header.epoch);
   if (!walk.step(KIND_SNAPSHOT)) throw walk.corrupt('a valid snapshot');
   const snapshotEnd = walk.position;
   const close = decodeClose(seal, file.bytes);
-  if (close !== undefined) {
-    walkClosed(walk, close);
-  } else {
-    while (walk.step(KIND_CHANGE));
-    if (walk.somethingFollows()) throw walk.corrupt('a valid record, as one follows it');
+  let problem: WeirpoolError | undefined;
+  try {
+    if (close !== undefined) walkClosed(walk, close);
+    else walkOpen(walk);
+  } catch (error) {
+    problem = error as WeirpoolError;
   }
   const torn = walk.position < file.bytes.length;
   const ending = close !== undefined ? 'closed' : torn ? 'torn' : 'open';
-  return { header, state: walk.state, snapshotEnd, logEnd: walk.position, ending };
+  const content = { header, state: walk.state, snapshotEnd, logEnd: walk.position } as const;
+  return { content: { ...content, ending }, problem };
+}
+
+function walkOpen(walk: ManifestWalk): void {
+  while (walk.step(KIND_CHANGE));
+  if (walk.somethingFollows()) throw walk.corrupt('a valid record, as one follows it');
 }
 
 function assertSlotsApart(state: StoreState, path: string): void {

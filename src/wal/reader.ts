@@ -42,6 +42,8 @@ export interface LogSource {
   readonly salvage?: boolean;
   /** Also look at the records up to the checkpoint seq that are still there. */
   readonly checkAll?: boolean;
+  /** As if segments from this number on were not there; for salvage. */
+  readonly segmentsBelow?: number;
 }
 
 /** A damaged place. */
@@ -139,8 +141,8 @@ export class LogReader {
    *                         given; `FORMAT_UNSUPPORTED`; `STORE_IO`.
    */
   *records(): Generator<LogRecord, void, void> {
-    const { access, sums, storeId, checkpointSeq, checkAll = false } = this.#source;
-    const chain = new LogChain({ access, sums, storeId }, (problem) => this.#report(problem));
+    const { checkpointSeq, checkAll = false, access } = this.#source;
+    const chain = new LogChain(this.#source, (problem) => this.#report(problem));
     const links = chain.from(checkpointSeq, this.#durableSeq, checkAll);
     this.#durableSeq = Math.max(
       this.#durableSeq,

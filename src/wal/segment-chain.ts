@@ -30,6 +30,7 @@ export interface ChainSource {
   readonly access: DirectoryAccess;
   readonly sums: LogSums;
   readonly storeId: bigint;
+  readonly segmentsBelow?: number;
 }
 
 export class LogChain {
@@ -43,7 +44,8 @@ export class LogChain {
   constructor(source: ChainSource, report: (problem: LogProblem) => void) {
     this.#source = source;
     this.#report = report;
-    this.#numbers = listLogFiles(source.access).segments;
+    const { access, segmentsBelow = Number.POSITIVE_INFINITY } = source;
+    this.#numbers = listLogFiles(access).segments.filter((number) => number < segmentsBelow);
   }
 
   /** The segments that may hold records above `seq`, in order; with `all` also what is left before. */

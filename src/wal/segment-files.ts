@@ -10,7 +10,7 @@
  *   wal-<random>.tmp  a spare that is being made; dropped at the next opening
  */
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { WeirpoolError } from '../errors.ts';
 import {
   closeQuietly,
@@ -34,6 +34,11 @@ const ZEROS_BYTES = 1024 * 1024;
 
 export function segmentPath(directory: string, segment: number): string {
   return join(directory, `wal-${segment}`);
+}
+
+/** The other way round; 0 for any other path. */
+export function segmentNumber(path: string): number {
+  return Number(SEGMENT.exec(basename(path))?.[1] ?? 0);
 }
 
 export function sparePath(directory: string): string {
