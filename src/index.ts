@@ -28,7 +28,6 @@ export type {
 export { BufferPool } from './pool/pool.ts';
 export { RESTART, type Read } from './pool/read.ts';
 export type { EvictEvent } from './pool/residency.ts';
-export { restore } from './pool/restore.ts';
 export type { FrameCounts, PoolStats, ThreadCounts } from './pool/stats.ts';
 export type { DirtyBlob } from './pool/unflushed.ts';
 export type { CopyOptions, CopyProgress, CopyReport } from './recovery/copy-store.ts';
@@ -59,6 +58,7 @@ export type {
 } from './store/contract.ts';
 export type { AsyncOptions, AsyncPutOptions } from './tree/async.ts';
 export type { Codec, CodecName } from './tree/codec.ts';
+export { restore } from './tree/restore.ts';
 export {
   type LostRange,
   type SalvagedTree,

@@ -51,7 +51,7 @@ function readState(fs: FileSystem, directory: string, checksummer: Checksummer):
   return readManifest(checksummer, { path, generation, bytes: readOwn(fs, path) });
 }
 
-/** Errors: see `restore` in src/pool/restore.ts. */
+/** Errors: see `restore` in src/tree/restore.ts. */
 export async function restoreStore(
   backup: string,
   directory: string,

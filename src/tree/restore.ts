@@ -4,9 +4,10 @@
  * Owns:        nothing; src/recovery/restore.ts does the work.
  * Threads:     the caller's; it yields between batches of blobs.
  */
+
+import { modules } from '../pool/modules.ts';
 import type { CopyOptions, CopyReport } from '../recovery/copy-store.ts';
 import { restoreStore } from '../recovery/restore.ts';
-import { modules } from './modules.ts';
 import { verify } from './verify.ts';
 
 /**
