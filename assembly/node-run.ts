@@ -161,6 +161,7 @@ export function runNeed(
   let need: u32 = 0;
   let exceeding = end;
   let again = false;
+  let before: i32 = 0;
   for (let index = from; index < end; index++) {
     const entry = entryOf(record, order, index);
     const keyBytes = keyBytesOf(entry);
@@ -168,7 +169,9 @@ export function runNeed(
       index + 1 < end && compareEntries(entry, entryOf(record, order, index + 1)) == 0;
     padKey(entry + RE_KEY, keyBytes, pad);
     const at = find(n, size, entry + RE_KEY, keyBytes, pad);
-    if (at < 0) return NODE_CORRUPT;
+    // Keys that ascend have places that do, or the node's own keys do not.
+    if (at < before) return NODE_CORRUPT;
+    before = at;
     const absent = (at & 1) == 0 && isDelete(entry);
     store<u32>(found + (index << 2), follows || absent ? SKIPPED : <u32>at);
     let inPlace = false;

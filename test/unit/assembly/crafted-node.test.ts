@@ -17,10 +17,12 @@ import {
   N_HEAP,
   N_HIGH,
   N_HIGH_BYTES,
+  N_HINT_COUNT,
   N_LAST,
   N_LEVEL,
   N_LOW,
   N_LOW_BYTES,
+  N_MASK,
   N_POSITION_COUNT,
   N_POSITIONS,
   N_RUN,
@@ -28,6 +30,13 @@ import {
   N_SLOTS,
   N_TREE,
   NODE_CORRUPT,
+  OPERATION_DELETE,
+  OPERATION_PUT,
+  RE_KEY,
+  RE_KEY_BYTES,
+  RE_OPERATION,
+  RE_VALUE_BYTES,
+  TEMPLATE_BYTES,
 } from '../../../src/generated/layout.ts';
 import { instantiateKernels } from '../../../src/memory/wasm.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
@@ -56,6 +65,10 @@ const SEPARATOR = OUT + 256;
 const TEMPORARY = SEPARATOR + KEY_BYTES_MAX + 256;
 const KEY = TEMPORARY + 256;
 const VALUE = KEY + KEY_BYTES_MAX + 256;
+const RECORD = VALUE + KEY_BYTES_MAX + 256;
+const ORDER = RECORD + 4096 + 256;
+const SPARE = ORDER + 256;
+const FOUND = SPARE + 256;
 
 interface Area {
   readonly at: number;
@@ -75,6 +88,10 @@ function areasOf(size: number): Area[] {
     { at: TEMPORARY, bytes: 128 },
     { at: KEY, bytes: KEY_BYTES_MAX },
     { at: VALUE, bytes: KEY_BYTES_MAX },
+    { at: RECORD, bytes: 4096 },
+    { at: ORDER, bytes: 128 },
+    { at: SPARE, bytes: 128 },
+    { at: FOUND, bytes: 128 },
   ];
 }
 
@@ -144,7 +161,17 @@ const BUILDS: Readonly<Record<string, Build>> = {
 
 /** A field of the header, of a slot or of an entry gets another value. */
 interface Harm {
-  readonly place: 'byte' | 'header' | 'slot' | 'entry' | 'fill' | 'bounds' | 'keys' | 'tree';
+  readonly place:
+    | 'byte'
+    | 'header'
+    | 'slot'
+    | 'entry'
+    | 'fill'
+    | 'bounds'
+    | 'keys'
+    | 'order'
+    | 'positions'
+    | 'tree';
   /** Chooses the field, the slot, the byte. */
   readonly at: number;
   readonly value: number;
@@ -174,8 +201,34 @@ function store(at: number, bytes: number, value: number): void {
   else view.setUint32(at, value >>> 0, true);
 }
 
+/** Slots in any order: no search finds its way. */
+function shuffleSlots(seed: number): void {
+  const count = view.getUint32(NODE + N_COUNT, true) & 63;
+  const slots = Array.from({ length: count }, (_, slot) => {
+    const at = NODE + N_SLOTS + slot * N_SLOT_BYTES;
+    return u8.slice(at, at + N_SLOT_BYTES);
+  });
+  // Hints keep searches near to where they belong.
+  if (seed % 2 === 0) view.setUint8(NODE + N_HINT_COUNT, 0);
+  for (const [slot, bytes] of new Random(seed).shuffled(slots).entries()) {
+    u8.set(bytes, NODE + N_SLOTS + slot * N_SLOT_BYTES);
+  }
+}
+
+/** Heads are made of other bytes of the keys, in any order: theirs is not that of the keys. */
+function shufflePositions(seed: number): void {
+  const random = new Random(seed);
+  view.setUint16(NODE + N_POSITION_COUNT, 8, true);
+  for (let index = 0; index < 8; index++) {
+    view.setUint16(NODE + N_POSITIONS + index * 2, random.int(40), true);
+  }
+  u8.fill(0, NODE + N_MASK, NODE + N_MASK + TEMPLATE_BYTES);
+}
+
 function harm(size: number, { place, at, value }: Harm): void {
-  if (place === 'byte') u8[NODE + (at % size)] = value & 0xff;
+  if (place === 'order') shuffleSlots(at);
+  else if (place === 'positions') shufflePositions(at);
+  else if (place === 'byte') u8[NODE + (at % size)] = value & 0xff;
   else if (place === 'fill') u8.fill(value & 0xff, NODE + 4 + (at % (size - 4)), NODE + size);
   else if (place === 'tree') u8.fill(value & 0xff, NODE + N_TREE, NODE + N_TREE + 8);
   else if (place === 'bounds') {
@@ -227,6 +280,8 @@ const harms: fc.Arbitrary<Harm> = fc.record({
     'fill',
     'bounds',
     'keys',
+    'order',
+    'positions',
     'tree',
   ),
   at: fc.nat(70_000),
@@ -248,6 +303,31 @@ type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
 // --- calls ----------------------------------------------------------------------------------------------
 
 type Call = (given: { size: number; bytes: number; slot: number; word: number }) => unknown;
+
+/** Puts and deletes of many keys at once; see src/tree/batch.ts. */
+function runBatch(size: number, word: number): number {
+  const random = new Random(word);
+  const count = 2 + (word % 20);
+  let at = RECORD;
+  for (let n = 0; n < count; n++) {
+    const key = Buffer.from(random.chance(0.2) ? 'same' : pathOf(random), 'latin1');
+    const isDelete = random.chance(word % 2 === 0 ? 0 : 0.3);
+    const value = isDelete ? 0 : random.int(60);
+    view.setFloat64(at, 7, true);
+    u8[at + RE_OPERATION] = isDelete ? OPERATION_DELETE : OPERATION_PUT;
+    view.setUint16(at + RE_KEY_BYTES, key.length, true);
+    view.setUint32(at + RE_VALUE_BYTES, value, true);
+    u8.set(key, at + RE_KEY);
+    at += RE_KEY + key.length + value;
+  }
+  kernels.runSort(RECORD, 0, count, ORDER, SPARE);
+  const end = kernels.runEnd(NODE, size, RECORD, ORDER, 0, count);
+  if (end < 0) return end;
+  const done = kernels.runNeed(NODE, size, RECORD, ORDER, FOUND, 0, end, PAD, OUT);
+  if (done !== 0) return done;
+  const need = view.getUint32(OUT, true);
+  return kernels.runApply(NODE, size, RECORD, ORDER, FOUND, 0, end, need, PAD);
+}
 
 /** Every entry that takes a node. */
 const CALLS: Readonly<Record<string, Call>> = {
@@ -283,6 +363,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   'nodeMerge the other way': ({ size }) => kernels.nodeMerge(OTHER, size, NODE, BUILD, TEMPORARY),
   nodeCollect: ({ size, slot, word }) =>
     kernels.nodeCollect(NODE, size, slot, slot + word, 1, 3, BUILD, 2 * size, OUT),
+  'a batch': ({ size, word }) => runBatch(size, word),
   'nodeCollect downwards': ({ size, slot }) =>
     kernels.nodeCollect(NODE, size, slot, -1, -1, 3, BUILD, 2 * size, OUT),
 };
