@@ -58,6 +58,7 @@ export type {
 } from './store/contract.ts';
 export type { AsyncOptions, AsyncPutOptions } from './tree/async.ts';
 export type { Codec, CodecName } from './tree/codec.ts';
+export type { Range } from './tree/range.ts';
 export { restore } from './tree/restore.ts';
 export {
   type LostRange,
@@ -75,7 +76,6 @@ export {
   type KeyRange,
   type ListItem,
   type ListOptions,
-  type Range,
   type RangeOptions,
   type ReadOptions,
   type ScanOptions,

@@ -11,17 +11,18 @@ import type { AsyncAccess, AsyncOptions, AsyncPutOptions } from './async.ts';
 import type { Entry } from './change.ts';
 import { clearRange } from './clear.ts';
 import { asBytes, type Codec } from './codec.ts';
-import {
-  type Batch,
-  type Bounds,
-  COLLECT_KEYS,
-  COLLECT_VALUES,
-  Cursor,
-  prefixEnd,
-} from './cursor.ts';
+import { type Bounds, COLLECT_KEYS, COLLECT_VALUES, Cursor, prefixEnd } from './cursor.ts';
 import { mergeAround } from './merge.ts';
+import {
+  FIRST_BATCH,
+  keyIn,
+  type MakeItem,
+  OwningIterator,
+  type Range,
+  TreeRange,
+  valueIn,
+} from './range.ts';
 import type { Snapshot, Snapshots, SnapshotTree } from './snapshot.ts';
-import { snapshotClosed } from './snapshot-reader.ts';
 import type { Key, PutOptions, ReadValue, TreeStore } from './store.ts';
 
 /** Where a key is looked up. */
@@ -71,14 +72,6 @@ export type ListItem<V> =
   | { readonly type: 'entry'; readonly key: string; readonly value: V }
   | { readonly type: 'prefix'; readonly prefix: string };
 
-/**
- * What a range gives: iterate it, at once or asynchronously. Each iteration begins anew; a consistent
- * range has one.
- */
-export interface Range<T> extends Iterable<T>, AsyncIterable<T> {
-  toArray(): T[];
-}
-
 type Shape = 'entries' | 'keys' | 'values';
 
 const WHAT: Readonly<Record<Shape, number>> = {
@@ -86,9 +79,6 @@ const WHAT: Readonly<Record<Shape, number>> = {
   keys: COLLECT_KEYS,
   values: COLLECT_VALUES | COLLECT_KEYS,
 };
-/** Entries of the first batch of a range: many ranges are short. */
-const FIRST_BATCH = 64;
-
 export interface TreeParts<K, V> {
   readonly store: TreeStore;
   readonly snapshots: Snapshots;
@@ -448,23 +438,6 @@ function after(key: Uint8Array): Buffer {
   return Buffer.concat([key, Buffer.from([0])]);
 }
 
-function keyIn({ bytes, places }: Batch, index: number): Buffer {
-  return bytes.subarray(
-    places[index * 3],
-    (places[index * 3] as number) + keyBytes(bytes, places, index),
-  );
-}
-
-function keyBytes(bytes: Buffer, places: Uint32Array, index: number): number {
-  return bytes.readUInt32LE((places[index * 3] as number) - 8);
-}
-
-function valueIn({ bytes, places }: Batch, index: number): Buffer {
-  return bytes.subarray(places[index * 3 + 1], places[index * 3 + 2]);
-}
-
-type MakeItem<T> = (batch: Batch, index: number) => T;
-
 type CursorOptions = { readonly what: number; readonly reverse: boolean };
 
 interface Scan extends ScanOptions {
@@ -481,125 +454,4 @@ function cursorIn({ source, root }: SnapshotTree, bounds: Bounds, what: CursorOp
   return root === undefined
     ? new Cursor(source, 0, NOTHING, what)
     : new Cursor(source, root, bounds, what);
-}
-
-interface RangeParts<T> {
-  readonly open: () => Cursor;
-  readonly limit: number;
-  readonly make: MakeItem<T>;
-  /** What the one iteration of a consistent range closes. */
-  readonly own: Snapshot | undefined;
-}
-
-class TreeRange<T> implements Range<T> {
-  readonly #parts: RangeParts<T>;
-  #begun = false;
-
-  constructor(parts: RangeParts<T>) {
-    this.#parts = parts;
-  }
-
-  [Symbol.iterator](): Iterator<T> {
-    const { open, limit, make, own } = this.#parts;
-    if (own === undefined) return new RangeIterator(open(), limit, make);
-    if (this.#begun) throw snapshotClosed();
-    this.#begun = true;
-    try {
-      return new OwningIterator(new RangeIterator(open(), limit, make), own);
-    } catch (error) {
-      own.close();
-      throw error;
-    }
-  }
-
-  [Symbol.asyncIterator](): AsyncIterator<T> {
-    const items = this[Symbol.iterator]();
-    let sinceTurn = 0;
-    return {
-      async next(): Promise<IteratorResult<T>> {
-        if (++sinceTurn > FIRST_BATCH * 4) {
-          sinceTurn = 0;
-          await new Promise((done) => setImmediate(done));
-        }
-        return items.next();
-      },
-      async return(): Promise<IteratorResult<T>> {
-        return items.return?.() ?? { done: true, value: undefined };
-      },
-    };
-  }
-
-  toArray(): T[] {
-    return [...this];
-  }
-}
-
-/** Closes the snapshot that it reads when it ends, however it does. */
-class OwningIterator<T> implements IterableIterator<T> {
-  readonly #items: Iterator<T>;
-  readonly #own: Snapshot;
-
-  constructor(items: Iterator<T>, own: Snapshot) {
-    this.#items = items;
-    this.#own = own;
-  }
-
-  next(): IteratorResult<T> {
-    try {
-      const result = this.#items.next();
-      if (result.done === true) this.#own.close();
-      return result;
-    } catch (error) {
-      this.#own.close();
-      throw error;
-    }
-  }
-
-  return(): IteratorResult<T> {
-    this.#own.close();
-    return this.#items.return?.() ?? { done: true, value: undefined };
-  }
-
-  [Symbol.iterator](): this {
-    return this;
-  }
-}
-
-/** Written out: a generator costs more than what it wraps. */
-class RangeIterator<T> implements Iterator<T> {
-  readonly #cursor: Cursor;
-  readonly #make: MakeItem<T>;
-  #left: number;
-  #batch: Batch | undefined;
-  #index = 0;
-  #size = FIRST_BATCH;
-
-  constructor(cursor: Cursor, limit: number, make: MakeItem<T>) {
-    this.#cursor = cursor;
-    this.#left = limit;
-    this.#make = make;
-  }
-
-  next(): IteratorResult<T> {
-    let batch = this.#batch;
-    if (batch === undefined || this.#index === batch.count) {
-      if (this.#left <= 0) return { done: true, value: undefined };
-      batch = this.#cursor.next(Math.min(this.#left, this.#size));
-      this.#size = Number.POSITIVE_INFINITY;
-      this.#batch = batch;
-      this.#index = 0;
-      if (batch === undefined) {
-        this.#left = 0;
-        return { done: true, value: undefined };
-      }
-      this.#left -= batch.count;
-    }
-    return { done: false, value: this.#make(batch, this.#index++) };
-  }
-
-  return(): IteratorResult<T> {
-    this.#left = 0;
-    this.#batch = undefined;
-    return { done: true, value: undefined };
-  }
 }

@@ -1,8 +1,10 @@
 /** What a list with a delimiter reads: not what lies below a common prefix. */
 import { describe, expect, it } from 'vitest';
 import type { PoolLog } from '../../../src/pool/pool-log.ts';
+import { AsyncAccess } from '../../../src/tree/async.ts';
 import { Catalog } from '../../../src/tree/catalog.ts';
 import { codecOf } from '../../../src/tree/codec.ts';
+import { Snapshots } from '../../../src/tree/snapshot.ts';
 import { TreeStore } from '../../../src/tree/store.ts';
 import { Tree } from '../../../src/tree/tree.ts';
 import { openTrees } from './support.ts';
@@ -23,7 +25,15 @@ async function openBuckets() {
   const store = new TreeStore(core, core.log as PoolLog);
   const root = new Catalog(store).find('t') as number;
   const codec = codecOf<string>('utf8', 'key');
-  const tree = new Tree({ store, root: () => root, name: 't', key: codec, value: codec });
+  const tree = new Tree({
+    store,
+    root: () => root,
+    name: 't',
+    key: codec,
+    value: codec,
+    snapshots: new Snapshots(store, false),
+    access: new AsyncAccess(store, () => Promise.resolve()),
+  });
   for (let b = 0; b < BUCKETS; b++) {
     for (let n = 0; n < FILES; n++) tree.put(`${bucket(b)}file-${n}.jpg`, VALUE);
   }

@@ -2,7 +2,8 @@
 import type { Buffer } from 'node:buffer';
 import { expectTypeOf, it } from 'vitest';
 import type { Codec } from '../../../src/tree/codec.ts';
-import type { ListItem, Range, Tree } from '../../../src/tree/tree.ts';
+import type { Range } from '../../../src/tree/range.ts';
+import type { ListItem, Tree } from '../../../src/tree/tree.ts';
 import { openTrees } from './support.ts';
 
 const dates: Codec<Date> = {
