@@ -3,18 +3,6 @@
  *
  * Owns:        the payload format, version TREE_RECORD_VERSION.
  * Threads:     any.
- *
- * Numbers are little-endian. A record begins with u8 version, u8 type, u8 flags, u8 0, u32 count.
- *
- *   CHANGE  count entries: f64 tree (id of its root), u8 0 for a put, 1 for a delete, u8 0, u16 key
- *           bytes, u32 value bytes, key, value; with NEW_TREE the first created blob is the root of a
- *           new tree, with NEW_CATALOG that of the catalog; with DROP_TREE an f64 behind the entries
- *           names a root to delete; then the plan: u32 for each split, in the order in which they
- *           were made: slot, and PLAN_IN_ORDER if the upper part begins with the new key
- *   MERGE   f64 tree, f64 parent, f64 lower node, f64 upper node
- *   CLEAR   f64 tree, u16 low bytes, u16 high bytes (0xffff: none), u32 0, low, high: the keys of one
- *           leaf from low up to high
- *   SPLIT   f64 tree, u16 key bytes, u16 0, u32 0, key: the leaf of the key is split; then the plan
  */
 import { Buffer } from 'node:buffer';
 import { WeirpoolError } from '../errors.ts';
