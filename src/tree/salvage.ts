@@ -15,11 +15,10 @@
 import { Buffer } from 'node:buffer';
 import { resolve, sep } from 'node:path';
 import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
-import { statIfPresent } from '../fs/files.ts';
-import { guarded } from '../fs/io-error.ts';
 import type { WasmModule } from '../memory/webassembly.ts';
 import { integerBetween } from '../pool/integer-between.ts';
 import { modules } from '../pool/modules.ts';
+import { assertVacant } from '../recovery/copy-store.ts';
 import { findingOf, type VerifyCode, type VerifyFinding } from '../recovery/finding.ts';
 import { Pace, type PaceOptions, type Progress } from '../recovery/pace.ts';
 import type { BlobId } from '../store/contract.ts';
@@ -357,11 +356,7 @@ function assertTarget(from: string, to: string): void {
   if (`${target}${sep}`.startsWith(`${resolve(from)}${sep}`)) {
     throw new RangeError(`${target} lies in the damaged store, which must stay as it is`);
   }
-  if (statIfPresent(nodeFileSystem, target) === undefined) return;
-  if (guarded('readdir', target, () => nodeFileSystem.list(target)).length === 0) return;
-  throw new RangeError(
-    `${target} is not empty: give a directory that is, or that is not there yet`,
-  );
+  assertVacant(nodeFileSystem, target);
 }
 
 /**
@@ -374,9 +369,9 @@ function assertTarget(from: string, to: string): void {
  * @param to  A directory that is empty or not there yet. After an error it may hold a part, and can be
  *            removed.
  * @throws {WeirpoolError} `STORE_LOCKED`: somebody has the damaged store open for writing.
- *         `MANIFEST_CORRUPT`: nothing says which bytes are whose. `FORMAT_UNSUPPORTED`. `STORE_IO` and
- *         others from writing the new store. {RangeError} `to` is not empty, or lies in `from`. The
- *         reason of `options.signal`.
+ *         `DIRECTORY_NOT_EMPTY`: `to`. `MANIFEST_CORRUPT`: nothing says which bytes are whose.
+ *         `FORMAT_UNSUPPORTED`. `STORE_IO` and others from writing the new store. {RangeError} `to` lies
+ *         in `from`. The reason of `options.signal`.
  */
 export async function salvage(
   from: string,
