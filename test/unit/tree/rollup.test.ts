@@ -1,13 +1,6 @@
 /** What a list with a delimiter reads: not what lies below a common prefix. */
 import { describe, expect, it } from 'vitest';
-import type { PoolLog } from '../../../src/pool/pool-log.ts';
-import { AsyncAccess } from '../../../src/tree/async.ts';
-import { Catalog } from '../../../src/tree/catalog.ts';
-import { codecOf } from '../../../src/tree/codec.ts';
-import { Snapshots } from '../../../src/tree/snapshot.ts';
-import { TreeStore } from '../../../src/tree/store.ts';
-import { Tree } from '../../../src/tree/tree.ts';
-import { openTrees } from './support.ts';
+import { newDisk, openTrees } from './support.ts';
 
 const BUCKETS = 20;
 const FILES = 400;
@@ -17,33 +10,22 @@ function bucket(number: number): string {
   return `bucket-${String(number).padStart(3, '0')}/`;
 }
 
-/** A tree of 8,000 keys below 20 common prefixes, with a count of the nodes that it looks at. */
+/** A tree of 8,000 keys below 20 common prefixes, all cached, with a count of the nodes it looks at. */
 async function openBuckets() {
-  const db = await openTrees();
-  const { core } = db.pool;
-  db.tree('t');
-  const store = new TreeStore(core, core.log as PoolLog);
-  const root = new Catalog(store).find('t') as number;
-  const codec = codecOf<string>('utf8', 'key');
-  const tree = new Tree({
-    store,
-    root: () => root,
-    name: 't',
-    key: codec,
-    value: codec,
-    snapshots: new Snapshots(store, false),
-    access: new AsyncAccess(store, () => Promise.resolve()),
-  });
+  const db = await openTrees(newDisk(), { frames: 512 });
+  const tree = db.tree('t', { key: 'utf8', value: 'utf8' });
   for (let b = 0; b < BUCKETS; b++) {
     for (let n = 0; n < FILES; n++) tree.put(`${bucket(b)}file-${n}.jpg`, VALUE);
   }
-  /** Nodes that `look` has looked at. */
+  /** Nodes that `look` has looked at: each is found in the page table once. */
   const visits = (look: () => void): number => {
-    const before = store.descent.visited;
+    const before = db.stats();
     look();
-    return store.descent.visited - before;
+    const { hits, misses } = db.stats();
+    expect(misses).toBe(before.misses);
+    return hits - before.hits;
   };
-  const levels = store.descent.heightOf(root) + 1;
+  const levels = visits(() => expect(tree.has(`${bucket(7)}file-7.jpg`)).toBe(true));
   // The catalog's tree is one node.
   return { tree, visits, levels, nodes: db.pool.list().length - 1 };
 }
