@@ -19,9 +19,20 @@ function write(name: string, text: string): string {
   return path;
 }
 
-it('the package needs nothing and runs nothing when it is installed', () => {
+/** What the command line needs; the project that the tests install into does not have it. */
+const OF_COMMAND_LINE = ['cli-progress', 'cli-table3', 'commander'];
+
+it('the package needs nothing but for its command line, and runs nothing when it is installed', () => {
   const { dependencies, optionalDependencies, scripts } = packed.manifest;
-  expect([dependencies, optionalDependencies]).toEqual([undefined, undefined]);
+  expect(Object.keys(dependencies ?? {})).toEqual(OF_COMMAND_LINE);
+  for (const name of OF_COMMAND_LINE) {
+    const path = join(packed.project, 'node_modules', name);
+    expect([existsSync(path), existsSync(join(PROJECT, 'node_modules', name))]).toEqual([
+      false,
+      true,
+    ]);
+  }
+  expect(optionalDependencies).toBeUndefined();
   const { peerDependencies, peerDependenciesMeta } = packed.manifest;
   expect(peerDependencies).toEqual({ 'prom-client': '^15.1.0' });
   expect(peerDependenciesMeta).toEqual({ 'prom-client': { optional: true } });
@@ -77,6 +88,27 @@ it('metrics need prom-client, which nothing else loads', () => {
   writeFileSync(join(project, 'metrics.mjs'), METRICS);
   const ended = run(process.execPath, [join(project, 'metrics.mjs')], project);
   expect(ended).toMatchObject({ status: 0, stdout: METRICS_PRINTED });
+});
+
+it('the command line runs where its libraries are installed', () => {
+  const project = projectWith(join(packed.project, 'node_modules/weirpool'));
+  const names = [...OF_COMMAND_LINE, 'string-width', 'strip-ansi', 'ansi-regex', 'emoji-regex'];
+  for (const name of [...names, 'is-fullwidth-code-point']) {
+    cpSync(join(PROJECT, 'node_modules', name), join(project, 'node_modules', name), {
+      recursive: true,
+    });
+  }
+  const program = join(project, 'node_modules/weirpool/dist/cli/main.js');
+  expect(packed.manifest['bin']).toEqual({ weirpool: 'dist/cli/main.js' });
+  const store = join(project, 'store');
+  const index = run(
+    process.execPath,
+    [program, 'index', store, PROJECT, '--threads', '2'],
+    project,
+  );
+  expect(index).toMatchObject({ status: 0, stderr: '' });
+  const listed = run(process.execPath, [program, 'ls', store, 'src'], project);
+  expect(listed.stdout).toMatch(/ index\.ts\n/);
 });
 
 it.each([
