@@ -1,4 +1,4 @@
-/** What the documentation shows runs, from the build: the examples, and the README's first program. */
+/** What the documentation shows runs, from the build: the examples, and the first programs. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -13,16 +13,27 @@ it.each(readdirSync(EXAMPLES))('the example %s runs and finds what it expects', 
   expect(ended.stdout).toMatch(/\S/);
 });
 
-it('the first program of the README runs, and counts on when it runs again', () => {
-  const readme = readFileSync(join(PROJECT, 'README.md'), 'utf8');
-  const program = /```js\n(\/\/ counter\.mjs\n.*?)```/s.exec(readme)?.[1] ?? '';
-  const project = temporaryDirectory('readme');
+/** Runs the program that a document shows, three times, each in the same folder: what it prints. */
+function outputsOf(document: string, name: string): string[] {
+  const text = readFileSync(join(PROJECT, document), 'utf8');
+  const program = new RegExp(`\`\`\`js\\n(// ${name}\\n.*?)\`\`\``, 's').exec(text)?.[1] ?? '';
+  const project = temporaryDirectory('shown');
   const path = join(PROJECT, 'dist/index.js');
   writeFileSync(
-    join(project, 'counter.mjs'),
+    join(project, name),
     program.replace("'weirpool'", JSON.stringify(`file://${path}`)),
   );
-  const outputs = [1, 2, 3].map(() => run(process.execPath, ['counter.mjs'], project));
-  expect(outputs.map(({ stderr }) => stderr)).toEqual(['', '', '']);
-  expect(outputs.map(({ stdout }) => stdout)).toEqual(['1\n', '2\n', '3\n']);
+  const runs = [1, 2, 3].map(() => run(process.execPath, [name], project));
+  expect(runs.map(({ stderr }) => stderr)).toEqual(['', '', '']);
+  return runs.map(({ stdout }) => stdout);
+}
+
+it('the first program of the README runs, and goes on when it runs again', () => {
+  const outputs = outputsOf('README.md', 'notes.mjs');
+  expect(outputs[0]).toBe('day/0 hello\n');
+  expect(outputs[2]).toBe('day/0 hello\nday/1 hello\nday/2 hello\n');
+});
+
+it('the first program on the pool runs, and counts on when it runs again', () => {
+  expect(outputsOf('docs/pool.md', 'counter.mjs')).toEqual(['1\n', '2\n', '3\n']);
 });
