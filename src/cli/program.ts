@@ -227,6 +227,43 @@ function addCare(program: Command, run: Run): void {
   );
 }
 
+function addCopies(program: Command, run: Run): void {
+  add(program, 'backup', 'Copy a store as it is now, checked and synced, into a new directory', [
+    option.frames(),
+    option.json(),
+  ])
+    .argument('<directory>', 'a new or an empty one', notEmpty)
+    .action((store: string, directory: string, options) =>
+      run(async (session) => {
+        const { backupCommand } = await import('./commands/copies.ts');
+        return backupCommand(session, store, directory, options);
+      }),
+    );
+  program
+    .command('restore')
+    .description('Check a backup, and make a store of it')
+    .argument('<backup>', 'directory of the backup', notEmpty)
+    .argument('<store>', 'a new or an empty directory', notEmpty)
+    .addOption(option.json())
+    .action((backup: string, store: string, options) =>
+      run(async (session) => {
+        const { restoreCommand } = await import('./commands/copies.ts');
+        return restoreCommand(session, backup, store, options);
+      }),
+    );
+  add(program, 'salvage', 'Save what can still be read of a damaged store into a new one', [
+    option.frames(),
+    option.json(),
+  ])
+    .argument('<new-store>', 'a new or an empty directory', notEmpty)
+    .action((store: string, target: string, options) =>
+      run(async (session) => {
+        const { salvageCommand } = await import('./commands/copies.ts');
+        return salvageCommand(session, store, target, options);
+      }),
+    );
+}
+
 /** @param version  Of the package. */
 export function makeProgram(version: string, run: Run): Command {
   const program = new Command('weirpool')
@@ -243,6 +280,7 @@ export function makeProgram(version: string, run: Run): Command {
   addKeys(program, run);
   addTransfers(program, run);
   addCare(program, run);
+  addCopies(program, run);
   for (const command of [program, ...program.commands]) command.exitOverride();
   return program;
 }

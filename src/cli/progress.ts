@@ -19,6 +19,8 @@ export interface ProgressState {
   readonly total: number | undefined;
   /** What the rate is of; `done` unless it is given. */
   readonly counted?: number;
+  /** Whether there may be more than `total`: the time left is the least. */
+  readonly isOpen?: boolean;
   /** What else there is to say; '' for nothing. */
   readonly detail?: string;
 }
@@ -37,7 +39,7 @@ function amount(value: number, unit: string): string {
 
 /** One line: bar, count, rate, time left. */
 function format(options: Options, { progress }: Params, payload: Payload): string {
-  const { label, unit, done, total, counted = done, detail = '', seconds } = payload;
+  const { label, unit, done, total, counted = done, detail = '', isOpen, seconds } = payload;
   const rate = seconds > 0 ? counted / seconds : 0;
   const parts = [amount(counted, unit), `${amount(Math.round(rate), unit)}/s`];
   if (detail !== '') parts.push(detail);
@@ -46,7 +48,10 @@ function format(options: Options, { progress }: Params, payload: Payload): strin
   const filled = Math.round(Math.min(progress, 1) * BAR_WIDTH);
   const bar = barCompleteString.slice(0, filled) + barIncompleteString.slice(0, BAR_WIDTH - filled);
   const left = done > 0 ? (seconds / done) * Math.max(total - done, 0) : undefined;
-  if (left !== undefined) parts.push(`${durationText(Math.ceil(left)).replace('.00', '')} left`);
+  if (left !== undefined) {
+    const time = durationText(Math.ceil(left)).replace('.00', '');
+    parts.push(`${isOpen === true ? 'at least ' : ''}${time} left`);
+  }
   const percent = `${Math.floor(Math.min(progress, 1) * 100)}%`;
   return `${label} [${bar}] ${percent.padStart(4)}  ${parts.join('  ')}`;
 }

@@ -3,20 +3,39 @@
  *
  * Threads:     the main thread.
  */
-import { verify } from '../../index.ts';
+import { type VerifyProgress, type VerifyReport, verify } from '../../index.ts';
 import { EXIT_FAILED } from '../failure.ts';
 import { assertStore, openWriter, using } from '../open.ts';
-import { type Session, tell } from '../session.ts';
+import { type Session, showProgress, tell } from '../session.ts';
 import { counted, durationText, sizeText, visible } from '../text.ts';
 
+async function watchedVerify(session: Session, store: string): Promise<VerifyReport> {
+  let now: VerifyProgress = { phase: 'blobs', done: 0, total: 0 };
+  const progress = showProgress(session, { label: 'Checking', unit: 'parts' }, () => ({
+    done: now.done,
+    total: now.total === 0 ? undefined : now.total,
+    detail: now.phase,
+  }));
+  try {
+    const { signal } = session.interrupt;
+    const onProgress = (next: VerifyProgress): void => {
+      now = next;
+    };
+    return await verify(store, { onProgress, signal });
+  } finally {
+    progress.stop();
+  }
+}
+
 export async function verifyCommand(
-  { out }: Session,
+  session: Session,
   store: string,
   options: { readonly json?: boolean },
 ): Promise<number> {
   assertStore(store);
   const startedAt = performance.now();
-  const report = await verify(store);
+  const report = await watchedVerify(session, store);
+  const { out } = session;
   const { findings, blobs, logRecords } = report;
   if (options.json === true) {
     const text = JSON.stringify(report, (_, value) =>

@@ -94,8 +94,9 @@ async function runIndex(
     const { directories, entries, hashedBytes } = run.sums;
     const detail = hashedBytes > 0 ? `${sizeText(hashedBytes)} hashed` : '';
     // The last run knew how many there are; a first one knows only what it has seen.
+    const isOpen = before.directories === undefined;
     const total = Math.max(before.directories ?? 0, directories + run.pending);
-    return { done: directories, total, counted: entries, detail };
+    return { done: directories, total, counted: entries, detail, isOpen };
   };
   const progress = showProgress(session, { label: 'Indexing', unit: 'entries' }, read);
   try {
