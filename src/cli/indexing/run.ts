@@ -36,7 +36,7 @@ export interface IndexOutcome {
   readonly problemCount: number;
 }
 
-/** Beside this file; it has the same extension, so that source and build both find it. */
+/** Beside this file, with its extension: from source it needs a Node.js that strips types by itself. */
 const WORKER = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
 
 export class IndexRun {
