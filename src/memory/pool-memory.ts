@@ -280,6 +280,11 @@ export class ThreadMemory {
     }
   }
 
+  /** Makes a whole frame zeros. `fill` of a shared array goes byte by byte, and takes forty times as long. */
+  clear(index: number): void {
+    this.kernelsOf(index).fill(this.offsetOf(index), 0, this.shared.blobBytes);
+  }
+
   /** One u32 of the control memory, read atomically. */
   load(offset: number): number {
     return Atomics.load(this.u32, offset / Uint32Array.BYTES_PER_ELEMENT);

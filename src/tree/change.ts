@@ -116,7 +116,7 @@ export class TreeChange {
 
   // --- acquiring -------------------------------------------------------------------------------------
 
-  /** Acquires what the entries need; the op is sealed next. */
+  /** Acquires what the entries, which are in the order of their keys, need; the op is sealed next. */
   acquire(entries: readonly Entry[]): void {
     for (const { key, value } of entries) {
       if (value !== undefined) this.#acquireOverflow(key, value);
@@ -489,7 +489,7 @@ export class TreeChange {
     const { tree, level } = root;
     const blob = this.#takeReserve();
     const moved = { id: blob.id, frame: blob.frameIndex, level, tree };
-    nodes.bytesOf(moved.frame).set(nodes.bytesOf(root.frame));
+    nodes.copyNode(moved.frame, root.frame);
     nodes.init(root.frame, level + 1, tree);
     nodes.setKey('');
     if (nodes.putChild(root.frame, moved.id) < 0) throw nodeCorrupt(root.id, tree);

@@ -123,7 +123,7 @@ export function applyMerge(
   op.delete(upper);
   seal();
   if (lower === parent) {
-    nodes.bytesOf(parentFrame).set(nodes.bytesOf(upperFrame));
+    nodes.copyNode(parentFrame, upperFrame);
     return;
   }
   if (nodes.merge(lowerFrame, upperFrame) !== 0) throw nodeCorrupt(lower, tree);

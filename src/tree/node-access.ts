@@ -461,6 +461,23 @@ export class NodeAccess {
     return kernels.nodeKeyMax(this.#memory.offsetOf(frame), this.blobBytes);
   }
 
+  /** Copies a whole node; the caller has the frame that it goes to exclusively. */
+  copyNode(to: number, from: number): void {
+    this.#copyInto(to, from, this.#memory.offsetOf(from));
+  }
+
+  /** Copies a node that lies at `at` in the arena of `from` into a frame. */
+  #copyInto(to: number, from: number, at: number): void {
+    const { kernels, bytes } = this.#arenaOf(from);
+    const size = this.blobBytes;
+    // `set` of a shared array goes byte by byte.
+    if (this.#memory.arenaOf(to) === this.#memory.arenaOf(from)) {
+      kernels.copy(this.#memory.offsetOf(to), at, size);
+    } else {
+      this.bytesOf(to).set(bytes.subarray(at, at + size));
+    }
+  }
+
   // --- changing; the caller has the frame exclusively -------------------------------------------------
 
   init(frame: number, level: number, tree: number): void {
@@ -513,7 +530,7 @@ export class NodeAccess {
    * Undefined: corrupt.
    */
   split(frame: number, slot: number, upper: number, inOrder: boolean): Buffer | undefined {
-    const { kernels, bytes, scratch, separator, temporary, key, ...arena } = this.#arenaOf(frame);
+    const { kernels, bytes, scratch, separator, temporary, key } = this.#arenaOf(frame);
     const at = this.#memory.offsetOf(frame);
     const size = this.blobBytes;
     const length = inOrder
@@ -523,7 +540,7 @@ export class NodeAccess {
     const right = scratch + size;
     const done = kernels.nodeSplit(at, size, slot, separator, length, scratch, right, temporary);
     if (done !== 0) return undefined;
-    this.bytesOf(upper).set(arena.buffer.subarray(right, right + size));
+    this.#copyInto(upper, frame, right);
     return Buffer.from(bytes.subarray(separator, separator + length));
   }
 

@@ -388,8 +388,8 @@ export class TreeStore implements BatchHost {
     const given = this.#options(options);
     let seq = entries.length > 1 ? this.#batch.run(entries, given) : 0;
     if (seq === 0) {
-      const last = lastOfEach(entries);
-      seq = transactions.change((op) => this.#commit(op, last), given);
+      const ordered = inOrder(entries);
+      seq = transactions.change((op) => this.#commit(op, ordered), given);
     }
     return this.#flushed(seq, options);
   }
@@ -430,15 +430,21 @@ export class TreeStore implements BatchHost {
   }
 }
 
-/** Without the entries whose key comes again later: their blobs would be made for nothing. */
-function lastOfEach(entries: readonly Entry[]): readonly Entry[] {
+/**
+ * The entries in the order of their keys, without those whose key comes again later. Order, because a
+ * split behind all keys leaves the lower part full: what came before it then would split that again,
+ * and more than `TreeChange` has foreseen.
+ */
+function inOrder(entries: readonly Entry[]): readonly Entry[] {
   if (entries.length < 2) return entries;
-  const last = new Map<string, Entry>();
+  const last = new Map<string, { readonly entry: Entry; readonly text: string }>();
   for (const entry of entries) {
-    const { tree, key } = entry;
-    last.set(`${tree} ${Buffer.from(key as Uint8Array).toString('latin1')}`, entry);
+    const text = Buffer.from(entry.key as Uint8Array).toString('latin1');
+    last.set(`${entry.tree} ${text}`, { entry, text });
   }
-  return last.size === entries.length ? entries : [...last.values()];
+  return [...last.values()]
+    .sort((a, b) => a.entry.tree - b.entry.tree || (a.text < b.text ? -1 : 1))
+    .map(({ entry }) => entry);
 }
 
 const LAZY = { owner: TREE_OWNER, durability: 'none' } as const;

@@ -208,7 +208,7 @@ export class Op implements OpLife, Disposable {
       this.host.store.returnName();
       throw error;
     }
-    this.host.memory.frame(index).bytes.fill(0);
+    this.host.memory.clear(index);
     this.name(id);
     return this.add(index, id, 'create');
   }

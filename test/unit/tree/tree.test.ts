@@ -224,6 +224,27 @@ describe('batches', () => {
     }
   });
 
+  it('with long values may begin behind all keys, and go on before them', async () => {
+    const disk = newDisk();
+    const db = await openTrees(disk, { frames: 128 });
+    const tree = db.tree('t', TEXT);
+    // In order, so that a split expects more of that; up to where nothing more fits.
+    const all = new Map(numbered(57).map(([key]) => [key, 'v'.repeat(30)]));
+    for (const [key, value] of all) tree.put(key, value);
+    const more = [
+      ['key/00100', 'behind'.repeat(35)],
+      ['key/00000x', 'before'.repeat(35)],
+      ['other', 'long'.repeat(2000)],
+    ] as const;
+    for (const [key, value] of more) all.set(key, value);
+    tree.batch(more.map(([key, value]) => ({ type: 'put', key, value })));
+    const expected = [...all].sort(([a], [b]) => (a < b ? -1 : 1));
+    expect(tree.range().toArray()).toEqual(expected);
+    db.durableSync();
+    const again = await openTrees(killed(disk), { frames: 128 });
+    expect(again.tree('t', TEXT).range().toArray()).toEqual(expected);
+  });
+
   it('that are too large are refused, and nothing is done', async () => {
     const db = await openTrees();
     const tree = db.tree('t', TEXT);
