@@ -34,6 +34,8 @@ export interface BatchHost {
   latchLeaf(op: Op, tree: BlobId, holdsNothing: boolean): number;
   /** Splits the leaf of a key, by a change of its own. */
   splitLeaf(tree: BlobId, key: Uint8Array): void;
+  /** Whether a leaf has so few entries left that a neighbour should be looked at. */
+  isSparse(frame: number): boolean;
 }
 
 /** Entries of one leaf. */
@@ -42,6 +44,12 @@ interface Run {
   readonly from: number;
   readonly end: number;
   readonly need: number;
+}
+
+/** Some key of a leaf that may be merged with a neighbour now. */
+export interface SparsePlace {
+  readonly tree: BlobId;
+  readonly key: Uint8Array;
 }
 
 /** What keeps a batch from being done. */
@@ -61,6 +69,8 @@ export class Batch {
   #count = 0;
   #bytes = 0;
   #lack: Lack | undefined;
+  /** Leaves that the last batch has left sparse. */
+  sparse: SparsePlace[] = [];
 
   constructor(host: BatchHost, transactions: Transactions) {
     this.#host = host;
@@ -126,12 +136,17 @@ export class Batch {
       from = end;
     }
     op.seal(this.#bytes);
+    this.sparse = [];
     for (const { frame, from, end, need } of runs) {
+      const before = nodes.countOf(frame);
       let done = nodes.runApply(frame, from, end, need);
       if (done === NODE_FULL && nodes.compact(frame) === 0) {
         done = nodes.runApply(frame, from, end, need);
       }
       if (done !== 0) throw nodeCorrupt(0, 0);
+      if (nodes.countOf(frame) < before && this.#host.isSparse(frame)) {
+        this.sparse.push({ tree: nodes.useEntry(from), key: nodes.copyKey() });
+      }
     }
     const { recordBytes, batchAt } = nodes;
     return op.commit(recordBytes.subarray(batchAt, batchAt + this.#bytes));

@@ -11,10 +11,10 @@ import type { WeirpoolError } from '../errors.ts';
 import { RestartError } from '../pool/want.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
-import { nodeCapacity } from './change.ts';
+import { type Entry, nodeCapacity } from './change.ts';
 import { changedError, nodeCorrupt } from './descent.ts';
 import { encodeMerge, type MergeRecord } from './record.ts';
-import { type Key, TREE_OWNER, type TreeStore } from './store.ts';
+import { type Key, type PutOptions, TREE_OWNER, type TreeStore } from './store.ts';
 
 /** Two nodes become one if they fill it at most so far: it must not split again at once. */
 const FULL_SHARE = 3 / 4;
@@ -28,6 +28,17 @@ type Outcome = 'merged' | 'alone' | 'nothing';
 export function mergeAround(store: TreeStore, tree: BlobId, key: Key): void {
   // Merging parents gives their children new neighbours: from the leaf again.
   for (let more = true; more; ) more = mergeUpwards(store, tree, key) || collapse(store, tree);
+}
+
+/** Makes changes of several keys, then merges what they have left sparse: their seq. */
+export function changeAndMerge(
+  store: TreeStore,
+  entries: readonly Entry[],
+  options?: PutOptions,
+): number {
+  const seq = store.change(entries, options);
+  for (const { tree, key } of store.takeSparse()) mergeAround(store, tree, key);
+  return seq;
 }
 
 /** Whether anything was merged. */

@@ -13,7 +13,7 @@ import type { PoolLog } from '../pool/pool-log.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
-import { Batch, type BatchHost } from './batch.ts';
+import { Batch, type BatchHost, type SparsePlace } from './batch.ts';
 import { type Entry, entryBytes, inlineBytesMax, nodeCapacity, TreeChange } from './change.ts';
 import { ATTEMPTS_MAX, changedError, Descent, nodeCorrupt } from './descent.ts';
 import { NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
@@ -85,6 +85,8 @@ export class TreeStore implements BatchHost {
   #value: Uint8Array | undefined;
   #existed = false;
   #isSparse = false;
+  /** Leaves that the last batch has left sparse, or may have. */
+  #left: readonly SparsePlace[] = NO_PLACES;
 
   constructor(core: PoolCore, log: PoolLog, flushBytes?: number) {
     this.#flushBytes = flushBytes ?? Number.POSITIVE_INFINITY;
@@ -299,8 +301,14 @@ export class TreeStore implements BatchHost {
     this.#existed = false;
     this.#isSparse = false;
     let seq = this.log.transactions.change(this.#changeShort, this.#options(options));
-    const existed = this.#existed;
-    if (seq === 0 && existed) seq = this.change([{ tree, key, value: undefined }], options);
+    if (seq === 0 && this.#existed) {
+      // A long value, which somebody else may have deleted since.
+      const drop = (current: Buffer | undefined): undefined | false =>
+        current === undefined ? false : undefined;
+      seq = this.update(tree, key, drop, options) ?? 0;
+      this.#isSparse = true;
+    }
+    const existed = seq !== 0;
     if (!existed) return { seq: this.log.durability.lastSeq, existed, isSparse: false };
     return { seq: this.#flushed(seq), existed, isSparse: this.#isSparse };
   }
@@ -349,7 +357,18 @@ export class TreeStore implements BatchHost {
    */
   #isWorthMerging(frame: number): boolean {
     const count = this.nodes.countOf(frame);
-    return (count & (count - 1)) === 0 && this.nodes.roomOf(frame) > this.#sparse;
+    return (count & (count - 1)) === 0 && this.isSparse(frame);
+  }
+
+  isSparse(frame: number): boolean {
+    return this.nodes.roomOf(frame) > this.#sparse;
+  }
+
+  /** Leaves that the last `change` may have left sparse: see mergeAround. */
+  takeSparse(): readonly SparsePlace[] {
+    const sparse = this.#left;
+    this.#left = NO_PLACES;
+    return sparse;
   }
 
   /** Finds the leaf of the search key and latches it exclusively: its frame. */
@@ -387,9 +406,12 @@ export class TreeStore implements BatchHost {
     const { transactions } = this.log;
     const given = this.#options(options);
     let seq = entries.length > 1 ? this.#batch.run(entries, given) : 0;
-    if (seq === 0) {
+    if (seq !== 0) {
+      this.#left = this.#batch.sparse;
+    } else {
       const ordered = inOrder(entries);
       seq = transactions.change((op) => this.#commit(op, ordered), given);
+      this.#left = placesOf(ordered);
     }
     return this.#flushed(seq, options);
   }
@@ -428,6 +450,15 @@ export class TreeStore implements BatchHost {
     }, this.#options(options));
     return seq === undefined ? undefined : this.#flushed(seq);
   }
+}
+
+const NO_PLACES: readonly SparsePlace[] = [];
+
+/** Where entries were deleted. */
+function placesOf(entries: readonly Entry[]): readonly SparsePlace[] {
+  return entries
+    .filter(({ value }) => value === undefined)
+    .map(({ tree, key }) => ({ tree, key: Buffer.from(key as Uint8Array) }));
 }
 
 /**

@@ -12,7 +12,7 @@ import type { Entry } from './change.ts';
 import { clearRange } from './clear.ts';
 import { asBytes, type Codec } from './codec.ts';
 import { type Bounds, COLLECT_KEYS, COLLECT_VALUES, Cursor, prefixEnd } from './cursor.ts';
-import { mergeAround } from './merge.ts';
+import { changeAndMerge, mergeAround } from './merge.ts';
 import {
   FIRST_BATCH,
   keyIn,
@@ -232,7 +232,7 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
    */
   batch(operations: readonly BatchOperation<K, V>[], options?: PutOptions): number {
     const entries = operations.map((operation) => this.entryOf(operation));
-    return entries.length === 0 ? 0 : this.#store.change(entries, options);
+    return entries.length === 0 ? 0 : changeAndMerge(this.#store, entries, options);
   }
 
   /** @internal */

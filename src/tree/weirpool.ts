@@ -21,6 +21,7 @@ import { AsyncAccess } from './async.ts';
 import { backupStore } from './backup.ts';
 import { Catalog } from './catalog.ts';
 import { type Codec, type CodecName, codecOf, type NamedCodecs } from './codec.ts';
+import { changeAndMerge } from './merge.ts';
 import { treeOwner } from './replay.ts';
 import { type Snapshot, Snapshots } from './snapshot.ts';
 import { type PutOptions, TREE_OWNER, TreeStore } from './store.ts';
@@ -192,7 +193,7 @@ export class Weirpool implements AsyncDisposable {
   /** Changes of several trees, atomically and in order: the seq; 0 for an empty batch. */
   batch(operations: readonly StoreOperation[], options?: PutOptions): number {
     const entries = operations.map(({ tree, operation }) => tree.entryOf(operation));
-    return entries.length === 0 ? 0 : this.#store.change(entries, options);
+    return entries.length === 0 ? 0 : changeAndMerge(this.#store, entries, options);
   }
 
   // --- moments -------------------------------------------------------------------------------------------

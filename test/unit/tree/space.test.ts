@@ -13,6 +13,22 @@ function keyOf(n: number): string {
 }
 
 describe('a tree', () => {
+  it('of long values is gone when these are deleted, one by one or at once', async () => {
+    const db = await openTrees(newDisk(), { frames: 256 });
+    const tree = db.tree('t', TEXT);
+    const keys = Array.from({ length: 60 }, (_, n) => `${keyOf(n)}/${'x'.repeat(200)}`);
+    for (const isBatch of [false, true]) {
+      for (const key of keys) tree.put(key, Buffer.alloc(2000, 1));
+      expect(tree.count()).toBe(60);
+      if (!isBatch) for (const key of keys) expect(tree.delete(key).existed).toBe(true);
+      for (let at = 0; isBatch && at < 60; at += 20) {
+        tree.batch(keys.slice(at, at + 20).map((key) => ({ type: 'del', key })));
+      }
+      await db.checkpoint();
+      expect(db.stats().store.slotsUsed).toBeLessThanOrEqual(3);
+    }
+  });
+
   it('outgrows its pool many times, and everything is there, also after a crash', async () => {
     const disk = newDisk();
     const db = await openTrees(disk, { frames: 64 });
@@ -48,9 +64,15 @@ describe('a tree', () => {
       const order = random.shuffled(Array.from({ length: KEYS }, (_, n) => n));
       for (const n of order) tree.put(keyOf(n), Buffer.alloc(60, cycle));
       await db.checkpoint();
-      if (cycle % 3 === 0) for (const n of random.shuffled(order)) tree.delete(keyOf(n));
-      else if (cycle % 3 === 1) expect(tree.clear()).toBe(KEYS);
-      else db.dropTree('t');
+      const keys = random.shuffled(order).map(keyOf);
+      if (cycle % 4 === 0) for (const key of keys) tree.delete(key);
+      else if (cycle % 4 === 1) expect(tree.clear()).toBe(KEYS);
+      else if (cycle % 4 === 2) db.dropTree('t');
+      else {
+        for (let at = 0; at < KEYS; at += 50) {
+          tree.batch(keys.slice(at, at + 50).map((key) => ({ type: 'del', key })));
+        }
+      }
       await db.checkpoint();
       expect(db.stats().store.slotsUsed, `cycle ${cycle}`).toBeLessThanOrEqual(3);
       sizes.push(db.stats().store.dataBytes);
