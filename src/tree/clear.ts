@@ -10,7 +10,7 @@
 import { Buffer } from 'node:buffer';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
-import { changedError, nodeCorrupt } from './descent.ts';
+import { nodeCorrupt } from './descent.ts';
 import { mergeAround } from './merge.ts';
 import { deleteOverflow, isOverflow, overflowBlobs, readReference } from './overflow.ts';
 import { type ClearRecord, encodeClear } from './record.ts';
@@ -51,9 +51,8 @@ interface Step {
 function clearStep(store: TreeStore, op: Op, tree: BlobId, range: ClearRange): Step {
   const { nodes, descent } = store;
   nodes.setKey(range.low);
-  const id = descent.tryId(tree, 0) || descent.with(tree, 0, (_frame, found) => found);
-  const frame = op.write(id).frameIndex;
-  if (nodes.covers(frame) !== 1 || nodes.levelOf(frame) !== 0) throw changedError();
+  const frame = store.latchLeaf(op, tree);
+  const { id } = descent;
   const bound = stepEnd(store, frame) ?? nodes.highOf(frame);
   const ends = isAtMost(range.high, bound);
   const high = ends ? range.high : bound;

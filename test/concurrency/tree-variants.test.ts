@@ -43,6 +43,15 @@ describe('a tree', () => {
   );
 
   it(
+    'I1 begins again when the leaf that it has found was merged away before it is latched',
+    caught('gone', {
+      file: STORE,
+      find: "throw code === 'BLOB_NOT_FOUND' || code === 'BLOB_GONE' ? changedError() : error;",
+      replace: 'throw code === undefined ? changedError() : error;',
+    }),
+  );
+
+  it(
     'I1 looks again, once a child is latched, whether its parent has changed meanwhile',
     caught('visit', {
       file: DESCENT,

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { Weirpool, type WeirpoolHandle } from '../../src/index.ts';
 import { Catalog } from '../../src/tree/catalog.ts';
+import { clearRange } from '../../src/tree/clear.ts';
 import { Cursor } from '../../src/tree/cursor.ts';
 import { TreeStore } from '../../src/tree/store.ts';
 import type { Tree } from '../../src/tree/tree.ts';
@@ -70,6 +71,10 @@ const changes: Record<string, (tree: Tree<string>) => void> = {
     // Until the leaf was built anew, and something else lies where the value lay.
     for (let n = 0; n < 200; n++) tree.put(keyOf(KEYS + 1), Buffer.alloc(30 + (n % 40), 0xee));
   },
+  /** Empties the last leaf, which is merged away. */
+  gone(tree) {
+    tree.clear({ gte: keyOf(10) });
+  },
   /** Takes out what the scan has had already: what it has not had moves to other slots. */
   scan(tree) {
     for (let n = 0; n < FIRST / 2; n++) tree.delete(keyOf(n));
@@ -108,6 +113,15 @@ const plays: Record<string, (stage: Stage) => void> = {
     store.put(root, keyOf(KEYS - 1), bytesFor(7));
     check(wasInterrupted(), 'nothing was interrupted');
     checkEqual(valueIn(stage), bytesFor(7).toString('hex'), 'what was put');
+  },
+
+  /** Between finding a leaf to clear and latching it. */
+  gone({ store, root, meanwhile }) {
+    const wasInterrupted = interrupt(store.descent, 'tryId', 'after', meanwhile);
+    const low = Buffer.from(keyOf(KEYS - 1));
+    checkEqual(clearRange(store, root, { low, high: undefined }), 0, 'keys that were left');
+    check(wasInterrupted(), 'nothing was interrupted');
+    checkEqual(store.has(root, keyOf(9)), true, 'a key before the range');
   },
 
   /** With pins and shared latches: between the pin of a child and its latch. */
