@@ -85,10 +85,11 @@ export class Cursor {
   /** The next entries, at most `entriesMax`; undefined at the end. */
   next(entriesMax: number = BATCH_ENTRIES): Batch | undefined {
     while (!this.#ended) {
-      const found = this.#look(Math.min(entriesMax, BATCH_ENTRIES));
+      const most = Math.min(entriesMax, BATCH_ENTRIES);
+      const found = this.#look(most);
       this.#goOn(found);
       if (found.bytes !== undefined) {
-        const batch = this.#parse(found.bytes);
+        const batch = this.#parse(found.bytes, most);
         if (batch.count > 0) return batch;
       }
     }
@@ -197,9 +198,9 @@ export class Cursor {
     return { from: first, end: after, ends: highHere };
   }
 
-  #parse(bytes: Buffer): Batch {
+  #parse(bytes: Buffer, entriesMax: number): Batch {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const places = new Uint32Array(BATCH_ENTRIES * 3);
+    const places = new Uint32Array(entriesMax * 3);
     let count = 0;
     let parts: Buffer[] | undefined;
     let resolved = bytes;

@@ -306,7 +306,7 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
 
   #newRange<T>({ bounds, shape, ...options }: Scan, make: MakeItem<T>): Range<T> {
     const { reverse = false, limit = Number.POSITIVE_INFINITY } = options;
-    if (typeof limit !== 'number' || Number.isNaN(limit)) throw new TypeError('limit is a number');
+    checkLimit(limit);
     const what = { what: WHAT[shape], reverse };
     const own = this.#ownSnapshot(options);
     const open = (): Cursor => this.#cursor(bounds, what, own ?? options.snapshot);
@@ -371,6 +371,7 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
    * what lies below one of these is skipped, not read. For trees whose keys are UTF-8.
    */
   list(prefix = '', options: ListOptions = {}): IterableIterator<ListItem<V>> {
+    checkLimit(options.limit ?? Number.POSITIVE_INFINITY);
     const own = this.#ownSnapshot(options);
     if (own === undefined) return this.#list(prefix, options);
     return new OwningIterator(this.#list(prefix, { ...options, snapshot: own }), own);
@@ -416,6 +417,13 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** @throws {TypeError} no number; {RangeError} neither a whole number from 0 on nor Infinity. */
+function checkLimit(limit: number): void {
+  if (typeof limit !== 'number') throw new TypeError('limit is a number');
+  if (limit === Number.POSITIVE_INFINITY || (Number.isInteger(limit) && limit >= 0)) return;
+  throw new RangeError(`limit is a whole number from 0 on, or Infinity, not ${limit}`);
+}
 
 /** The part of a key up to and with the first delimiter behind the prefix; undefined: none. */
 function rollUp(key: Buffer, prefix: Buffer, delimiter: Buffer): Buffer | undefined {

@@ -165,6 +165,19 @@ describe('ranges', () => {
 });
 
 describe('lists', () => {
+  it('refuse a limit that is no count, before they begin', async () => {
+    const tree = (await openTrees()).tree('t', TEXT);
+    tree.put('a', '1');
+    for (const limit of [-1, 1.5, Number.NaN, Number.NEGATIVE_INFINITY]) {
+      expect(() => tree.range({ limit })).toThrow(RangeError);
+      expect(() => tree.list('', { limit })).toThrow(RangeError);
+      expect(() => tree.first({ limit })).not.toThrow(); // it has its own
+    }
+    expect(() => tree.keys({ limit: '1' as never })).toThrow(TypeError);
+    expect(tree.keys({ limit: 0 }).toArray()).toEqual([]);
+    expect(tree.keys({ limit: Number.POSITIVE_INFINITY }).toArray()).toEqual(['a']);
+  });
+
   it('roll up what lies below a delimiter, and skip it', async () => {
     const db = await openTrees();
     const tree = db.tree('t', TEXT);
