@@ -20,7 +20,7 @@ import { waitAsync } from '../memory/wait-async.ts';
 import { offWorkerEnded, onWorkerEnded, type WorkerEnded } from '../memory/worker-watch.ts';
 import type { PoolHandle } from './attach.ts';
 import type { PoolCore } from './core.ts';
-import type { ServiceData } from './log-service.ts';
+import { SERVICE_LIMITS, type ServiceData } from './log-service.ts';
 import type { SweepOptions } from './options.ts';
 
 /** Reaps the workers that this thread started, as soon as their `exit` event comes. */
@@ -85,6 +85,7 @@ export class LoaderService {
         eval: true,
         workerData: { role: 'loader', handle: this.#handle } satisfies ServiceData,
         name: 'weirpool loader',
+        resourceLimits: SERVICE_LIMITS,
       });
     } catch {
       this.#giveUp(); // such as a process that may not start workers
