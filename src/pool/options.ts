@@ -21,7 +21,8 @@ export const BLOB_BYTES_MAX: number = 4 * 1024 * 1024;
 const FRAMES_DEFAULT = 512;
 const FRAMES_MIN = 4;
 const BLOBS_MAX_DEFAULT = 65536;
-export const BLOBS_MAX_LIMIT: number = 2 ** 26;
+/** Mapping and spans of more would not fit the 4 GiB of the control memory. */
+export const BLOBS_MAX_LIMIT: number = 2 ** 25;
 const FRAME_WAIT_MS_DEFAULT = 5000;
 const TIME_MS_MAX = 2 ** 31 - 1;
 /** Fewer frames than this do not deserve a shard of their own. */

@@ -67,6 +67,8 @@ export interface CopySource {
   readonly kernels: WasmModule;
   readonly blobBytes: number;
   readonly state: StoreState;
+  /** Whether it has a log; an opening for reading only goes by that. */
+  readonly logged: boolean;
   /** Reads a blob into a scratch area and verifies it. */
   readonly read: (blob: BlobMapping, into: Checksummer) => void;
 }
@@ -193,7 +195,7 @@ class StoreCopy {
 
   /** A segment that begins behind the cut: without one the log would count as lost. */
   #writeLog({ checkpointSeq, epoch }: StoreState): void {
-    if (checkpointSeq === 0) return;
+    if (!this.#source.logged) return;
     const sums = new LogSums(this.#source.kernels);
     const sizes = { segmentBytes: SEGMENT_BYTES_MIN, recordBytesMax: RECORD_BYTES_MAX };
     const parts = { access: this.#access, sums, storeId: this.#storeId, epoch, ...sizes };

@@ -17,6 +17,7 @@ import { DATA_FILE } from '../store/file-backend.ts';
 import { manifestPath, newestGeneration } from '../store/manifest-files.ts';
 import { type ManifestContent, readManifest } from '../store/manifest-reader.ts';
 import { blobCorrupt } from '../store/mapped-store.ts';
+import { listLogFiles } from '../wal/segment-files.ts';
 import { assertVacant, type CopyOptions, type CopyReport, copyStore } from './copy-store.ts';
 import type { VerifyReport } from './verify.ts';
 
@@ -44,6 +45,16 @@ function assertFit(path: string, { findings, logRecords }: VerifyReport): void {
   });
 }
 
+/** Every opening for writing begins a manifest of its own. */
+function assertSame(path: string, { generation }: VerifyReport, now: number): void {
+  if (now === generation) return;
+  throw new WeirpoolError(
+    'BACKUP_UNFIT',
+    `${path} was opened for writing while it was checked. Close it, and restore again.`,
+    { details: { path } },
+  );
+}
+
 function readState(fs: FileSystem, directory: string, checksummer: Checksummer): ManifestContent {
   const access = { fs, directory, directorySync: new DirectorySync(fs) };
   const generation = newestGeneration(access);
@@ -60,8 +71,10 @@ export async function restoreStore(
   const from = resolve(backup);
   options.signal?.throwIfAborted();
   assertVacant(fs, resolve(directory));
-  assertFit(from, await verify());
+  const report = await verify();
+  assertFit(from, report);
   const { header, state } = readState(fs, from, new Checksummer(kernels, SCRATCH_BYTES));
+  assertSame(from, report, header.generation);
   const { blobBytes } = header;
   const path = join(from, DATA_FILE);
   const data = new DataFile(fs, { path, blobBytes, directWrites: false, access: 'read' });
@@ -70,7 +83,10 @@ export async function restoreStore(
     if (into.ofScratch(blobBytes, blob.id) !== blob.checksum) throw blobCorrupt(blob, blobBytes);
   };
   try {
-    return await copyStore({ fs, kernels, blobBytes, state, read }, directory, options);
+    const access = { fs, directory: from, directorySync: new DirectorySync(fs) };
+    const logged = state.checkpointSeq > 0 || listLogFiles(access).segments.length > 0;
+    const source = { fs, kernels, blobBytes, state, logged, read };
+    return await copyStore(source, directory, options);
   } finally {
     await data.close();
   }

@@ -185,6 +185,11 @@ export class MappedStore {
     }
   }
 
+  /** @throws {WeirpoolError} `POISONED`, `POOL_CLOSED`. */
+  assertRunning(): void {
+    this.#thread.assertRunning();
+  }
+
   /**
    * Reads a slot that the mapping of a snapshot names, into bytes of the caller's. No look is needed
    * before or after: the slot is kept. Errors as `readFrame`.

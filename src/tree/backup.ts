@@ -13,21 +13,21 @@ import {
   copyStore,
 } from '../recovery/copy-store.ts';
 import type { BlobMapping } from '../store/contract.ts';
-import type { Cuts } from '../store/cuts.ts';
 import { FileBackend } from '../store/file-backend.ts';
+import type { Snapshots } from './snapshot.ts';
 import type { TreeStore } from './store.ts';
 
 /** Errors: see `Weirpool.backup`. */
 export async function backupStore(
   { core, log }: TreeStore,
-  cuts: Cuts,
+  snapshots: Snapshots,
   directory: string,
   options: CopyOptions,
 ): Promise<CopyReport> {
   if (typeof directory !== 'string' || directory === '') {
     throw new TypeError('directory must be a path that is not empty');
   }
-  core.thread.assertRunning();
+  snapshots.assertOpen();
   core.assertWritable('backup');
   const { store } = core;
   const { backend, blobBytes } = store;
@@ -39,14 +39,15 @@ export async function backupStore(
   // Under one lock: the manifest's state is that of the cut whose slots are kept.
   const { cut, state } = store.exclusively(() => {
     const committed = backend.committed();
-    return { cut: cuts.takeLocked(), state: committed };
+    return { cut: snapshots.cuts.takeLocked(), state: committed };
   });
   try {
     const { kernels } = core.memory.shared.modules;
     const read: Parameters<typeof copyStore>[0]['read'] = (blob: BlobMapping, into) =>
       store.readKept(blob, into.scratch(blobBytes), () => into.ofScratch(blobBytes, blob.id));
-    return await copyStore({ fs, kernels, blobBytes, state, read }, directory, options);
+    const source = { fs, kernels, blobBytes, state, logged: true, read };
+    return await copyStore(source, directory, options);
   } finally {
-    cuts.release(cut);
+    snapshots.release(cut);
   }
 }

@@ -27,5 +27,9 @@ export async function restore(
     throw new TypeError('directory must be a path that is not empty');
   }
   const { kernels } = modules();
-  return restoreStore(backup, directory, { ...options, kernels, verify: () => verify(backup) });
+  return restoreStore(backup, directory, {
+    ...options,
+    kernels,
+    verify: () => verify(backup, { signal: options.signal }),
+  });
 }

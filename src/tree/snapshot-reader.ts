@@ -114,6 +114,7 @@ export class CutReader {
    * @throws {WeirpoolError} `BLOB_NOT_FOUND`, `BLOB_CORRUPT`, `STORE_IO`, `POISONED`, `POOL_CLOSED`.
    */
   frameOf(cut: Cut, id: BlobId): number {
+    this.#store.assertRunning();
     let oldest = 0;
     for (let frame = 0; frame < this.#held.length; frame++) {
       const held = this.#held[frame] as Held;

@@ -11,7 +11,7 @@
  */
 import type { Buffer } from 'node:buffer';
 import type { RoundRequests } from '../checkpoint/requests.ts';
-import { H_LOG_TAIL } from '../generated/layout.ts';
+import { H_LOG_TAIL, H_STATUS, STATUS_OPEN } from '../generated/layout.ts';
 import { roundRefused } from '../memory/services.ts';
 import type { BlobId } from '../store/contract.ts';
 import { type Cut, Cuts } from '../store/cuts.ts';
@@ -144,11 +144,29 @@ export class Snapshots {
   /** Errors: see `Weirpool.snapshot`. */
   take(): Snapshot {
     const { core } = this.#store;
-    core.thread.assertRunning();
+    this.assertOpen();
     if (this.#readOnly) return this.#takeStill();
     if (core.thread.isHolding) throw roundRefused();
     if (!this.#rounds.isSettled) this.#rounds.runSync();
-    return this.#open(this.cuts.take());
+    // Before the cut: it may find no memory, and nobody would let go the cut then.
+    this.#reader ??= new CutReader(core.store, core.memory.shared.modules.kernels);
+    return this.#open(this.cuts.take(), this.#reader);
+  }
+
+  /**
+   * A pool that is being closed answers no request for a round any more.
+   *
+   * @throws {WeirpoolError} `POOL_CLOSED`, `POISONED`.
+   */
+  assertOpen(): void {
+    const { core } = this.#store;
+    core.thread.assertRunning();
+    if (core.memory.load(H_STATUS) !== STATUS_OPEN) throw core.thread.stopped();
+  }
+
+  /** Gives a cut back, with what was read of it. */
+  release(cut: Cut): void {
+    if (this.cuts.release(cut)) this.#reader?.forget(cut);
   }
 
   /** A store that is open for reading only never changes. */
@@ -163,11 +181,8 @@ export class Snapshots {
     });
   }
 
-  #open(cut: Cut): Snapshot {
-    const { core, log } = this.#store;
-    this.#reader ??= new CutReader(core.store, core.memory.shared.modules.kernels);
-    const reader = this.#reader;
-    const { cuts } = this;
+  #open(cut: Cut, reader: CutReader): Snapshot {
+    const { log } = this.#store;
     const catalog = log.roots.get(TREE_OWNER);
     const isThere = catalog !== undefined && cut.mapping.lookup(catalog) !== undefined;
     return new Snapshot({
@@ -176,7 +191,7 @@ export class Snapshots {
       seq: cut.seq,
       catalog: isThere ? catalog : undefined,
       release: () => {
-        if (cuts.release(cut)) reader.forget(cut);
+        this.release(cut);
       },
     });
   }

@@ -225,7 +225,7 @@ export class Weirpool implements AsyncDisposable {
    *         outcome is `unknown`: the copy may be there, whole.
    */
   backup(directory: string, options: CopyOptions = {}): Promise<CopyReport> {
-    return backupStore(this.#store, this.#snapshots.cuts, directory, options);
+    return backupStore(this.#store, this.#snapshots, directory, options);
   }
 
   // --- safety --------------------------------------------------------------------------------------------

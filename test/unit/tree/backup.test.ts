@@ -118,6 +118,9 @@ describe('a backup', () => {
     const disk = newDisk();
     const empty = await openAt(STORE, disk);
     expect(await empty.backup(BACKUP)).toMatchObject({ blobs: 0, bytes: 0 });
+    const looking = await openAt(BACKUP, disk, { readOnly: true });
+    expect(looking.trees()).toEqual([]);
+    await looking.close();
     expect(await contentOf(BACKUP, disk)).toEqual([]);
     await empty.close();
     const db = await filled(disk);

@@ -136,7 +136,7 @@ describe('a consistent scan', () => {
     tree.list('', { consistent: true }).return?.();
     const broken = db.tree('t', { key: 'utf8', value: { encode: Buffer.from, decode: fail } });
     expect(() => broken.range({ consistent: true }).toArray()).toThrow('not readable');
-    expect(() => tree.range({ consistent: true, limit: Number.NaN })).toThrow(TypeError);
+    expect(() => tree.range({ consistent: true, limit: Number.NaN })).toThrow(RangeError);
     expect(kept(db).open).toBe(0);
   });
 });
@@ -352,6 +352,7 @@ describe('a snapshot', () => {
     const snapshot = db.snapshot();
     const range = tree.range({ snapshot });
     tree.put('a', 'b');
+    expect(tree.get('a', { snapshot })).toBeUndefined();
     const op = db.pool.begin();
     op.create();
     expect(() => db.snapshot()).toThrow(expect.objectContaining({ code: 'TX_NESTED' }));
@@ -359,6 +360,8 @@ describe('a snapshot', () => {
     await db.close();
     const gone = expect.objectContaining({ code: 'POOL_CLOSED' });
     expect(() => range.toArray()).toThrow(gone);
+    // Also what was read before, and is at hand.
+    expect(() => tree.get('a', { snapshot })).toThrow(gone);
     expect(() => db.snapshot()).toThrow(gone);
     snapshot.close();
   });
