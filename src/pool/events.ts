@@ -28,6 +28,13 @@ export function publishRound(event: RoundEvent): void {
   ROUND_CHANNELS[event.kind].publish(event);
 }
 
+/** Not at once: a listener may use the pool, and a round may run inside an operation. */
+export function publishLater(event: RoundEvent): void {
+  queueMicrotask(() => {
+    publishRound(event);
+  });
+}
+
 /** Somebody who listens; a listener may be added twice. */
 interface Listener {
   readonly call: (error: WeirpoolError) => void;

@@ -32,7 +32,7 @@ import type { LogRing } from '../wal/ring.ts';
 import { listLogFiles } from '../wal/segment-files.ts';
 import { type LogParts, LogWriter, type LogWriterState } from '../wal/segment-writer.ts';
 import type { PoolCore } from './core.ts';
-import { publishRound } from './events.ts';
+import { publishLater } from './events.ts';
 import type { LogSettings } from './log-options.ts';
 import type { PoolLog } from './pool-log.ts';
 
@@ -164,7 +164,7 @@ export function openLog(core: PoolCore, log: PoolLog, plan: LogPlan, inline: boo
     return journal;
   };
   const logWaitMs = core.residency.frameWaitMs;
-  const host = { thread, store, logWaitMs, onRound: publishRound };
+  const host = { thread, store, logWaitMs, onRound: publishLater };
   const services = new InlineServices(host, theJournal, settings.checkpoint);
   thread.services = services;
   const writer = replay(recovery, log);

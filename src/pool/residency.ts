@@ -31,12 +31,14 @@ import { asWeirpoolError, type MappedStore, notFound } from '../store/mapped-sto
 import { countFrames } from './stats.ts';
 import { RestartError } from './want.ts';
 
-/** Published to `weirpool:evict`, in the thread that evicts. */
+/** Published to `weirpool:evict`, in the thread that evicts, once it has come to its end. */
 export interface EvictEvent {
   readonly id: BlobId;
 }
 
 const EVICT_CHANNEL = channel('weirpool:evict');
+/** Evictions that are told of in one turn of the thread at most. */
+const EVICTED_MAX = 4096;
 
 /** Found by another thread in the meantime: look again. */
 const LOST_RACE = -1;
@@ -54,6 +56,8 @@ export function checkBlobId(id: unknown): BlobId {
 }
 
 export class Residency {
+  /** Blobs whose eviction is to be told. */
+  readonly #evicted: BlobId[] = [];
   readonly #thread: PoolThread;
   readonly #memory: ThreadMemory;
   readonly #control: ControlExports;
@@ -294,8 +298,18 @@ export class Residency {
     const id = this.#control.blobOf(frame);
     this.#unmap(frame);
     // A deleted blob has left before: only its frame was kept, by pins.
-    if (id !== 0 && EVICT_CHANNEL.hasSubscribers)
-      EVICT_CHANNEL.publish({ id } satisfies EvictEvent);
+    if (id !== 0 && EVICT_CHANNEL.hasSubscribers) this.#tellLater(id);
+  }
+
+  /** Not here: a listener may use the pool, and this is in the middle of something that does. */
+  #tellLater(id: BlobId): void {
+    if (this.#evicted.length >= EVICTED_MAX) return;
+    if (this.#evicted.push(id) > 1) return;
+    queueMicrotask(() => {
+      for (const evicted of this.#evicted.splice(0)) {
+        EVICT_CHANNEL.publish({ id: evicted } satisfies EvictEvent);
+      }
+    });
   }
 
   get framesFree(): number {

@@ -17,8 +17,8 @@ export type Want =
   | { readonly kind: 'credit'; readonly bytes: number }
   /** A staging frame for the image of a captured blob. */
   | { readonly kind: 'staging' }
-  /** Ids: the lease in the manifest is used up. */
-  | { readonly kind: 'ids' }
+  /** Ids, so many in all: the lease in the manifest is used up. */
+  | { readonly kind: 'ids'; readonly count: number }
   /** Room in the tables that only a round empties: pending deletes, roots. */
   | { readonly kind: 'round' }
   /** Nothing: what was looked up before the latch has changed meanwhile. */

@@ -479,10 +479,10 @@ export class MappedStore {
     return first;
   }
 
-  /** Leases more ids if the ones in reserve are used up. Waits for the disk. */
-  extendLease(): void {
-    const next = this.#thread.memory.loadU64(H_NEXT_ID);
-    this.exclusively(() => this.#extendLease(next));
+  /** Leases more ids if there are not so many in reserve. Waits for the disk. */
+  extendLease(count = 1): void {
+    const last = this.#thread.memory.loadU64(H_NEXT_ID) + count - 1;
+    this.exclusively(() => this.#extendLease(last));
   }
 
   /** End of the lease that a commit of now should carry: it costs nothing to lease on with it. */

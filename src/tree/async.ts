@@ -37,8 +37,8 @@ export class AsyncAccess {
 
   /** As `TreeStore.get`, loading what is not cached beside this thread. */
   async get(tree: BlobId, key: Key, { signal }: AsyncOptions = {}): Promise<Buffer | undefined> {
-    signal?.throwIfAborted();
     for (let loads = 0; loads < LOADS_MAX; loads++) {
+      signal?.throwIfAborted();
       const missing = this.#store.missingFor(tree, key);
       if (missing === 0) break;
       await orAborted(this.#load(missing), signal);
@@ -54,8 +54,8 @@ export class AsyncAccess {
     { durability = 'none', signal }: AsyncPutOptions = {},
   ): Promise<number> {
     const { log } = this.#store;
-    signal?.throwIfAborted();
     for (let loads = 0; ; ) {
+      signal?.throwIfAborted();
       // No `await` between the last look and the put: others would take the room meanwhile.
       const missing = loads < LOADS_MAX ? this.#store.missingFor(tree, key) : 0;
       if (missing !== 0) loads++;
@@ -102,7 +102,6 @@ async function moved(words: Int32Array, index: number, seen: number): Promise<vo
 /** The promise, or the reason of the signal if that comes first. */
 async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
-  signal.throwIfAborted();
   let abort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
     abort = () => {

@@ -4,7 +4,8 @@
  * Owns:        the thread's batch area: the record, its entries in the order of their keys.
  * Invariants:  D1   leaves are latched in the order of their keys, and all before the seal;
  *              R1   the record has no plan: a leaf without room is split before, by a change of its
- *                   own, and room is counted so that doing the record again fits in any order.
+ *                   own; a replay goes the same way, so that nodes are left with the same garbage,
+ *                   which decides where later puts split.
  * Threads:     one object for each thread.
  *
  * What it cannot do is done the general way, see change.ts: records longer than the batch area, and
@@ -26,7 +27,7 @@ import type { ChangeOptions, Transactions } from '../txn/transactions.ts';
 import { type Entry, inlineBytesMax, SLACK_SHARE } from './change.ts';
 import { nodeCorrupt } from './descent.ts';
 import { type NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
-import { RECORD_CHANGE, TREE_RECORD_VERSION } from './record.ts';
+import { FLAG_RUNS, RECORD_CHANGE, TREE_RECORD_VERSION } from './record.ts';
 
 export interface BatchHost {
   readonly nodes: NodeAccess;
@@ -115,15 +116,27 @@ export class Batch {
       if (value !== undefined) bytes.set(value, at);
       at += valueBytes;
     }
-    view.setUint32(batchAt, TREE_RECORD_VERSION | (RECORD_CHANGE << 8), true);
+    view.setUint32(batchAt, TREE_RECORD_VERSION | (RECORD_CHANGE << 8) | (FLAG_RUNS << 16), true);
     view.setUint32(batchAt + 4, entries.length, true);
     this.#count = entries.length;
     this.#bytes = at - batchAt;
     return true;
   }
 
-  /** The seq; 0, and nothing is done, when something is lacking. */
-  #attempt(op: Op): number {
+  /** Does the record of a batch again; the caller commits. */
+  replay(payload: Uint8Array, op: Op): void {
+    const nodes = this.#nodes;
+    nodes.recordBytes.set(payload, nodes.batchAt);
+    this.#count = nodes.recordView.getUint32(nodes.batchAt + 4, true);
+    this.#bytes = payload.length;
+    nodes.sortBatch(this.#count, this.#bytes);
+    const runs = this.#acquire(op, true) as Run[];
+    op.seal();
+    this.#apply(runs);
+  }
+
+  /** Latches all leaves; undefined when one lacks room, which a replay does not ask. */
+  #acquire(op: Op, isReplay: boolean): Run[] | undefined {
     const nodes = this.#nodes;
     const runs: Run[] = [];
     for (let from = 0; from < this.#count; ) {
@@ -131,11 +144,17 @@ export class Batch {
       const frame = this.#host.latchLeaf(op, tree, from === 0);
       const end = nodes.runEnd(frame, from);
       if (end < 0) throw nodeCorrupt(tree, tree);
-      if (!this.#hasRoom(tree, frame, from, end)) return 0;
+      if (isReplay) {
+        if (nodes.runNeed(frame, from, end) !== 0) throw nodeCorrupt(tree, tree);
+      } else if (!this.#hasRoom(tree, frame, from, end)) return undefined;
       runs.push({ frame, from, end, need: nodes.need });
       from = end;
     }
-    op.seal(this.#bytes);
+    return runs;
+  }
+
+  #apply(runs: readonly Run[]): void {
+    const nodes = this.#nodes;
     this.sparse = [];
     for (const { frame, from, end, need } of runs) {
       const before = nodes.countOf(frame);
@@ -148,7 +167,15 @@ export class Batch {
         this.sparse.push({ tree: nodes.useEntry(from), key: nodes.copyKey() });
       }
     }
-    const { recordBytes, batchAt } = nodes;
+  }
+
+  /** The seq; 0, and nothing is done, when something is lacking. */
+  #attempt(op: Op): number {
+    const runs = this.#acquire(op, false);
+    if (runs === undefined) return 0;
+    op.seal(this.#bytes);
+    this.#apply(runs);
+    const { recordBytes, batchAt } = this.#nodes;
     return op.commit(recordBytes.subarray(batchAt, batchAt + this.#bytes));
   }
 

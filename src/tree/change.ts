@@ -468,7 +468,8 @@ export class TreeChange {
     const position = found >> 1;
     const inOrder = nodes.runOf(frame) >= RUN_MIN && nodes.lastOf(frame) + 1 === position;
     const isNew = (found & 1) === 0;
-    return isNew && inOrder && position > 0 ? [position + PLAN_IN_ORDER, middle] : [middle];
+    // Before the middle the upper part would stay full, and one split would make no room.
+    return isNew && inOrder && position >= middle ? [position + PLAN_IN_ORDER, middle] : [middle];
   }
 
   #putSeparator(upper: Node, separator: Uint8Array): void {
@@ -500,11 +501,11 @@ export class TreeChange {
     return moved;
   }
 
+  /** Forgets a root at the level that it had, acquired so or grown in this very change. */
   #removeHeld({ tree, level, id }: Node): void {
-    const held = this.#heldAt(tree, level);
-    held.splice(
-      held.findIndex((node) => node.id === id),
-      1,
-    );
+    for (const nodes of [this.#heldAt(tree, level), this.#fresh]) {
+      const at = nodes.findIndex((node) => node.id === id && node.level === level);
+      if (at >= 0) nodes.splice(at, 1);
+    }
   }
 }

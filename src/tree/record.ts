@@ -27,6 +27,8 @@ export const RECORD_SPLIT = 4;
 export const FLAG_NEW_TREE = 1;
 export const FLAG_NEW_CATALOG = 2;
 export const FLAG_DROP_TREE = 4;
+/** Done by `Batch`, which a replay does too: another way would leave other garbage in the nodes. */
+export const FLAG_RUNS = 8;
 
 export const ENTRY_HEADER_BYTES: number = RE_KEY;
 const PLAN_BYTES = 4;

@@ -18,6 +18,7 @@ import {
   FLAG_DROP_TREE,
   FLAG_NEW_CATALOG,
   FLAG_NEW_TREE,
+  FLAG_RUNS,
   RECORD_CHANGE,
   RECORD_MERGE,
   RECORD_SPLIT,
@@ -41,6 +42,10 @@ export function treeOwner(store: () => TreeStore): Owner {
 
 function replayChange(store: TreeStore, record: LogRecord, op: Op, change: ChangeRecord): void {
   const { flags, entries, dropped, plan } = change;
+  if ((flags & FLAG_RUNS) !== 0) {
+    store.replayBatch(record.payload, op);
+    return;
+  }
   let created = record.created.length;
   const isNew = (flags & (FLAG_NEW_TREE | FLAG_NEW_CATALOG)) !== 0;
   const root = isNew ? op.create() : undefined;

@@ -7,7 +7,12 @@
  * Threads:     one object for each thread of a pool.
  */
 import { Buffer } from 'node:buffer';
-import { H_LOG_DURABLE, OPERATION_DELETE, OPERATION_PUT } from '../generated/layout.ts';
+import {
+  H_LOG_DURABLE,
+  NODE_CORRUPT,
+  OPERATION_DELETE,
+  OPERATION_PUT,
+} from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
 import type { PoolLog } from '../pool/pool-log.ts';
 import type { BlobId } from '../store/contract.ts';
@@ -125,10 +130,45 @@ export class TreeStore implements BatchHost {
       }
       this.core.noteRestart();
     }
-    return descent.with(tree, 0, (frame, id) => this.#copyValue(tree, frame, id));
+    return this.#copyOf(tree, key);
   }
 
-  /** The leaf's latch is held. */
+  /** The same with latches on the way. A long value is read after them: that may wait for frames. */
+  #copyOf(tree: BlobId, key: Key): Buffer | undefined {
+    const { nodes, descent } = this;
+    for (;;) {
+      nodes.setKey(key);
+      const found = descent.with(tree, 0, (frame, id) => this.#valueOrReference(tree, frame, id));
+      if (found === undefined || found instanceof Uint8Array) return found;
+      try {
+        return readOverflow(this.core, tree, found);
+      } catch (error) {
+        const { code } = error as { code?: string };
+        // The key was changed since. Its blobs never are, and an id is never used again.
+        if (code !== 'BLOB_NOT_FOUND' && code !== 'BLOB_GONE') throw error;
+        if (this.#isStill(tree, key, found)) throw error;
+        this.core.noteRestart();
+      }
+    }
+  }
+
+  /** Whether the key has that very value. */
+  #isStill(tree: BlobId, key: Key, { first }: Reference): boolean {
+    this.nodes.setKey(key);
+    const now = this.descent.with(tree, 0, (frame, id) => this.#valueOrReference(tree, frame, id));
+    return now !== undefined && !(now instanceof Uint8Array) && now.first === first;
+  }
+
+  #valueOrReference(tree: BlobId, frame: number, id: BlobId): Buffer | Reference | undefined {
+    const { nodes } = this;
+    const found = nodes.leafGet(frame);
+    if (found < 0) throw nodeCorrupt(id, tree);
+    if (found === 0) return undefined;
+    if (!isOverflow(nodes.valueWord)) return this.valueOf(tree, frame);
+    return readReference(nodes.bytesOf(frame), nodes.valueOffset);
+  }
+
+  /** The leaf's latch is held; a long value is read while it is. */
   #copyValue(tree: BlobId, frame: number, id: BlobId): Buffer | undefined {
     const { nodes } = this;
     const found = nodes.leafGet(frame);
@@ -177,8 +217,9 @@ export class TreeStore implements BatchHost {
   read<T>(tree: BlobId, key: Key, look: ReadValue<T>): T | undefined {
     const { nodes, descent } = this;
     const { control } = this.core;
-    nodes.setKey(key);
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      // Each time: `look` may have looked up something else.
+      nodes.setKey(key);
       const frame = descent.tryTo(tree, 0);
       if (frame < 0) break;
       const { version } = descent;
@@ -198,7 +239,7 @@ export class TreeStore implements BatchHost {
       }
       this.core.noteRestart();
     }
-    const copy = descent.with(tree, 0, (frame, id) => this.#copyValue(tree, frame, id));
+    const copy = this.#copyOf(tree, key);
     return copy === undefined ? undefined : look(copy, 0, copy.length);
   }
 
@@ -385,10 +426,11 @@ export class TreeStore implements BatchHost {
     }
     descent.id = id;
     const frame = this.#write(op, id);
-    if (nodes.covers(frame) === 1 && nodes.levelOf(frame) === 0 && nodes.isNode(frame, tree)) {
-      return frame;
-    }
-    throw changedError();
+    const covers = nodes.covers(frame);
+    // An id is never used again: whatever has changed, the blob is a node of this tree.
+    if (covers === NODE_CORRUPT || !nodes.isNode(frame, tree)) throw nodeCorrupt(id, tree);
+    if (covers !== 1 || nodes.levelOf(frame) !== 0) throw changedError();
+    return frame;
   }
 
   #write(op: Op, id: BlobId): number {
@@ -414,6 +456,11 @@ export class TreeStore implements BatchHost {
       this.#left = placesOf(ordered);
     }
     return this.#flushed(seq, options);
+  }
+
+  /** Does the record of a batch again; the caller commits. */
+  replayBatch(payload: Uint8Array, op: Op): void {
+    this.#batch.replay(payload, op);
   }
 
   /** Splits the leaf of a key, so that it has room. */

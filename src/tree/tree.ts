@@ -11,7 +11,7 @@ import type { AsyncAccess, AsyncOptions, AsyncPutOptions } from './async.ts';
 import type { Entry } from './change.ts';
 import { clearRange } from './clear.ts';
 import { asBytes, type Codec } from './codec.ts';
-import { type Bounds, COLLECT_KEYS, COLLECT_VALUES, Cursor, prefixEnd } from './cursor.ts';
+import { type Bounds, COLLECT_KEYS, COLLECT_VALUES, Cursor, isEmpty, prefixEnd } from './cursor.ts';
 import { changeAndMerge, mergeAround } from './merge.ts';
 import {
   FIRST_BATCH,
@@ -251,9 +251,13 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
    * crash a part may be left, and the same call ends it.
    */
   clear(range: KeyRange<K> = {}): number {
-    const { low, lowExclusive, high, highInclusive } = this.#bounds(range);
-    const from = low === undefined ? EMPTY : lowExclusive ? after(low) : low;
-    const until = high !== undefined && highInclusive ? after(high) : high;
+    const bounds = this.#bounds(range);
+    if (isEmpty(bounds)) return 0;
+    const { low, lowExclusive, high, highInclusive } = bounds;
+    const { keyBytesMax } = this.#store.nodes;
+    const from = low !== undefined && lowExclusive ? after(low, keyBytesMax) : (low ?? EMPTY);
+    const until = high !== undefined && highInclusive ? after(high, keyBytesMax) : high;
+    if (from === undefined) return 0;
     return clearRange(this.#store, this.#root(), { low: from, high: until });
   }
 
@@ -441,9 +445,9 @@ function toBytes(key: Key): Uint8Array {
   return typeof key === 'string' ? Buffer.from(key, 'utf8') : key;
 }
 
-/** The next possible key. */
-function after(key: Uint8Array): Buffer {
-  return Buffer.concat([key, Buffer.from([0])]);
+/** The next possible key; undefined if there is none. */
+function after(key: Uint8Array, keyBytesMax: number): Buffer | undefined {
+  return key.length < keyBytesMax ? Buffer.concat([key, Buffer.from([0])]) : prefixEnd(key);
 }
 
 type CursorOptions = { readonly what: number; readonly reverse: boolean };

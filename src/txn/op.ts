@@ -222,8 +222,9 @@ export class Op implements OpLife, Disposable {
     const record = this.replayed;
     if (record === undefined) {
       const id = this.host.store.tryAllocate();
-      if (id === undefined) throw this.giveUp(new RestartError({ kind: 'ids' }));
-      return id;
+      if (id !== undefined) return id;
+      // The next attempt needs as many again: those of this one are used up.
+      throw this.giveUp(new RestartError({ kind: 'ids', count: this.created.length + 1 }));
     }
     const id = record.created[this.created.length];
     if (id !== undefined) return id;

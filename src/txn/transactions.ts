@@ -266,7 +266,7 @@ export class Transactions implements OpHost {
         this.#awaitStaging();
         return;
       case 'ids':
-        this.store.extendLease();
+        this.store.extendLease(want.count);
         return;
       case 'round':
         this.#rounds.waitSync(() => false);

@@ -37,8 +37,8 @@ describe('a tree', () => {
     'I1 looks again, once a leaf is latched, whether the key still belongs to it',
     caught('latch', {
       file: STORE,
-      find: 'if (nodes.covers(frame) === 1 && nodes.levelOf(frame) === 0',
-      replace: 'if (nodes.levelOf(frame) === 0',
+      find: 'if (covers !== 1 || nodes.levelOf(frame) !== 0) throw changedError();',
+      replace: 'if (nodes.levelOf(frame) !== 0) throw changedError();',
     }),
   );
 

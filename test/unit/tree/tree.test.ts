@@ -201,6 +201,60 @@ describe('lists', () => {
   });
 });
 
+describe('a put', () => {
+  it('into the front of a full leaf, behind a run of others, finds room', async () => {
+    const tree = (await openTrees()).tree('t', { key: 'utf8' });
+    for (let n = 9; n >= 1; n--) tree.put(`m${n}`, Buffer.alloc(300, n));
+    for (let n = 1; n <= 9; n++) tree.put(`a${n}`, Buffer.alloc(0));
+    tree.put('b0', Buffer.alloc(500, 7));
+    expect(tree.get('b0')).toEqual(Buffer.alloc(500, 7));
+    expect(tree.count()).toBe(19);
+  });
+
+  it('of the longest value goes through when more ids are needed than are in reserve', async () => {
+    const ringBytes = 2 ** 23;
+    const log = { ringBytes, segmentBytes: 2 * ringBytes, bytesMax: 4 * ringBytes, intervalMs: 0 };
+    const db = await openTrees(newDisk(), { frames: 4096, log });
+    const tree = db.tree('t', TEXT);
+    const longest = 'v'.repeat(ringBytes / 2 - 10 * 1024);
+    tree.put('a', longest);
+    expect(tree.get('a')).toBe(longest);
+  });
+});
+
+describe('a look at a value', () => {
+  it('may look up other keys, also when it has to look again', async () => {
+    const db = await openTrees();
+    const tree = db.tree('t', TEXT);
+    tree.put('k1', 'one');
+    tree.put('k2', 'two');
+    await db.checkpoint();
+    let looks = 0;
+    const found = tree.read('k1', (bytes, start, end) => {
+      if (looks++ === 0) {
+        expect(tree.get('k2')).toBe('two');
+        for (const id of db.pool.list()) db.pool.evict(id);
+      }
+      return Buffer.from(bytes.subarray(start, end)).toString();
+    });
+    expect(found).toBe('one');
+    expect(looks).toBeGreaterThan(1);
+  });
+});
+
+describe('a clear', () => {
+  it('of crossed bounds does nothing, and bounds may be as long as keys', async () => {
+    const tree = (await openTrees()).tree('t');
+    const longest = Buffer.alloc(512, 0x61);
+    const end = Buffer.alloc(512, 0xff);
+    for (const key of [longest, end, Buffer.from('b')]) tree.put(key, Buffer.from('x'));
+    expect(tree.clear({ gte: Buffer.from('z'), lt: Buffer.from('a') })).toBe(0);
+    expect(tree.clear({ gt: end })).toBe(0);
+    expect(tree.clear({ lte: longest })).toBe(1);
+    expect(tree.clear({ gt: longest, lte: end })).toBe(2);
+  });
+});
+
 describe('batches', () => {
   it('do everything in order, the last operation on a key wins, and none is nothing', async () => {
     const db = await openTrees();
@@ -256,6 +310,28 @@ describe('batches', () => {
     db.durableSync();
     const again = await openTrees(killed(disk), { frames: 128 });
     expect(again.tree('t', TEXT).range().toArray()).toEqual(expected);
+  });
+
+  it('leave nodes to a replay that split and merge as they did', async () => {
+    const disk = newDisk();
+    const db = await openTrees(disk, { frames: 128 });
+    const tree = db.tree('t', { key: 'utf8' });
+    // Garbage, then a batch that builds its leaf anew: what is left decides about the next split.
+    for (let n = 0; n < 10; n++) tree.put(`k0${n}`, Buffer.alloc(100, 1));
+    for (const bytes of [400, 401, 400, 401]) tree.put('g00', Buffer.alloc(bytes, 1));
+    const batch = [
+      ['k00', 101],
+      ['k01', 101],
+      ['k10', 100],
+      ['k11', 100],
+      ['k12', 100],
+    ] as const;
+    tree.batch(batch.map(([key, n]) => ({ type: 'put', key, value: Buffer.alloc(n, 2) })));
+    for (let n = 0; n < 10; n++) tree.put(`m0${n}`, Buffer.alloc(100, 3));
+    for (const key of tree.keys().toArray()) if (key !== 'g00') tree.delete(key);
+    db.durableSync();
+    const again = await openTrees(killed(disk), { frames: 128 });
+    expect(again.tree('t', { key: 'utf8' }).keys().toArray()).toEqual(['g00']);
   });
 
   it('that are too large are refused, and nothing is done', async () => {
