@@ -3,8 +3,8 @@
  *
  * Owns:        the order of the entries and what was found of each, in the caller's scratch area.
  * Invariants:  the last of several entries with the same key counts, the others are skipped;
- *              `runNeed` counts what the entries take in whatever order they are done: doing the
- *              change again, one entry after the other, fits where this fits;
+ *              `runNeed` counts what the entries take in whatever order they are done, skipped ones
+ *              included, so that room never depends on that order;
  *              slots found by `runNeed` hold until `runApply`: the caller keeps the latch.
  * Threads:     one at a time for each node; the record and the order are the thread's own.
  *
