@@ -3,10 +3,10 @@
  * that is full and has space again later. LONG=1 takes every n with several workloads.
  */
 import { describe, expect, it } from 'vitest';
+import { faultyFileSystem } from '../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
+import { takeHangs, underStepClock } from '../../src/harness/step-clock.ts';
 import { Random, testSeed } from '../support/seed.ts';
-import { faultyFileSystem } from '../unit/fs/faulty-file-system.ts';
-import { SimFileSystem } from '../unit/fs/sim-file-system.ts';
-import { takeHangs, underStepClock } from './pool/clock.ts';
 import { type Fault, KINDS, runTrial } from './pool/faults.ts';
 import { History } from './pool/history.ts';
 import { violationsOf } from './pool/images.ts';

@@ -1,8 +1,8 @@
 /** What a pool says and does when its log cannot be written. */
 import { describe, expect, it } from 'vitest';
-import { faultyFileSystem } from '../unit/fs/faulty-file-system.ts';
-import { SimFileSystem } from '../unit/fs/sim-file-system.ts';
-import { takeHangs, underStepClock } from './pool/clock.ts';
+import { faultyFileSystem } from '../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
+import { takeHangs, underStepClock } from '../../src/harness/step-clock.ts';
 import { PRODUCT } from './pool/product.ts';
 import { openPool, type Pool } from './pool/session.ts';
 

@@ -2,16 +2,16 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { FileSystem } from '../../src/fs/file-system.ts';
-import { Random, testSeed } from '../support/seed.ts';
-import { buildVariant, type Patch } from '../support/variant.ts';
 import {
   type FilePlan,
   failAt,
   faultyFileSystem,
   patched,
   systemError,
-} from '../unit/fs/faulty-file-system.ts';
-import { SimFileSystem } from '../unit/fs/sim-file-system.ts';
+} from '../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
+import { Random, testSeed } from '../support/seed.ts';
+import { buildVariant, type Patch } from '../support/variant.ts';
 import { History, type LogModules, PRODUCT, runLog } from '../unit/wal/workload.ts';
 
 const SECTOR = 512;

@@ -21,8 +21,8 @@ import { type OpenedPool, openCore } from '../../src/pool/open.ts';
 import type { PoolLog } from '../../src/pool/pool-log.ts';
 import * as unflushed from '../../src/pool/unflushed.ts';
 import { Random, testSeed } from '../support/seed.ts';
-import { type FaultyFileSystem, faultyFileSystem } from '../unit/fs/faulty-file-system.ts';
-import { SimFileSystem } from '../unit/fs/sim-file-system.ts';
+import { type FaultyFileSystem, faultyFileSystem } from '../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
 import {
   abandoned,
   change,

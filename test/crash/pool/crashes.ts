@@ -1,10 +1,11 @@
 /** Crashes of a recorded run: at every call that changes the disk, in several ways. */
+
+import { type Recording, record, replaySteps } from '../../../src/harness/recording.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { takeHangs, underStepClock } from '../../../src/harness/step-clock.ts';
 import { Random } from '../../support/seed.ts';
-import { SimFileSystem } from '../../unit/fs/sim-file-system.ts';
-import { takeHangs, underStepClock } from './clock.ts';
 import { History, type Mark } from './history.ts';
 import { type Expectation, recover, violationsOf } from './images.ts';
-import { type Recording, record, replaySteps } from './recording.ts';
 import { type Product, Session } from './session.ts';
 
 /** Steps of the workload between two openings. */

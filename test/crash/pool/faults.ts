@@ -1,9 +1,13 @@
 /** A pool on a disk that fails: one call, or all of a kind from one on, or a disk that is full. */
 import type { FileSystem } from '../../../src/fs/file-system.ts';
+import {
+  type FileOperation,
+  patched,
+  systemError,
+} from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { takeHangs, underStepClock } from '../../../src/harness/step-clock.ts';
 import { Random } from '../../support/seed.ts';
-import { type FileOperation, patched, systemError } from '../../unit/fs/faulty-file-system.ts';
-import { SimFileSystem } from '../../unit/fs/sim-file-system.ts';
-import { takeHangs, underStepClock } from './clock.ts';
 import { History } from './history.ts';
 import { recover, violationsOf } from './images.ts';
 import { type Product, Session } from './session.ts';

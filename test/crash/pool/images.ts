@@ -1,8 +1,8 @@
 /** Looking at a disk after a crash: what is opened must be what was promised, and go on working. */
 import type { FileSystem } from '../../../src/fs/file-system.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import type { LogRecord } from '../../../src/wal/format.ts';
 import type { Random } from '../../support/seed.ts';
-import type { SimFileSystem } from '../../unit/fs/sim-file-system.ts';
 import { digestOf, History, type Mark } from './history.ts';
 import { DIRECTORY, type Product, Session, stateOf } from './session.ts';
 

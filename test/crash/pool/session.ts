@@ -6,6 +6,9 @@
  * the thread is the same, but the round holds nothing meanwhile that it would not share.
  */
 import type { FileSystem } from '../../../src/fs/file-system.ts';
+import { patched } from '../../../src/harness/faulty-file-system.ts';
+import { countPool } from '../../../src/harness/garbage.ts';
+import { impatiently, noteProgress, WaitedEnough } from '../../../src/harness/step-clock.ts';
 import type * as productIndex from '../../../src/index.ts';
 import type { WasmModule } from '../../../src/memory/webassembly.ts';
 import type * as replay from '../../../src/recovery/replay.ts';
@@ -15,10 +18,7 @@ import type { Op } from '../../../src/txn/op.ts';
 import type { DurabilityLevel } from '../../../src/wal/durability.ts';
 import type { LogRecord } from '../../../src/wal/format.ts';
 import type { Random } from '../../support/seed.ts';
-import { patched } from '../../unit/fs/faulty-file-system.ts';
 import { simOptions } from '../../unit/store/workload.ts';
-import { impatiently, noteProgress, WaitedEnough } from './clock.ts';
-import { countPool } from './garbage.ts';
 import { comparable, digestOf, type History, type State } from './history.ts';
 import { planOf, type Wish, wishFrom } from './intents.ts';
 import {

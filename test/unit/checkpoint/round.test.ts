@@ -18,7 +18,7 @@ import {
 } from '../../../src/generated/layout.ts';
 import type { LogServices } from '../../../src/memory/services.ts';
 import * as unflushed from '../../../src/pool/unflushed.ts';
-import type { FilePlan } from '../fs/faulty-file-system.ts';
+import type { FilePlan } from '../../../src/harness/faulty-file-system.ts';
 import { errorOf, rejectionOf } from '../pool/support.ts';
 import {
   change,

@@ -16,7 +16,7 @@ import {
   writeFullyAsync,
 } from '../../../src/fs/files.ts';
 import { errorFrom, rejectionOf, temporaryDirectory } from '../store/support.ts';
-import { faultyFileSystem, patched } from './faulty-file-system.ts';
+import { faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
 
 const BYTES = Uint8Array.from({ length: 1000 }, (_, index) => index % 251);
 

@@ -2,7 +2,7 @@
 import { constants, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileSystem, nodeFileSystem } from '../../../src/fs/file-system.ts';
-import type { FileOperation } from './faulty-file-system.ts';
+import type { FileOperation } from '../../../src/harness/faulty-file-system.ts';
 
 const READING: readonly FileOperation[] = ['open', 'close', 'read', 'stat', 'statFd', 'list'];
 

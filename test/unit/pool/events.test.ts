@@ -6,7 +6,7 @@ import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { poison } from '../../../src/memory/poison.ts';
 import type { BufferPool } from '../../../src/pool/pool.ts';
 import { expectPasses } from '../../support/scenario.ts';
-import { faultyFileSystem } from '../fs/faulty-file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { change, LOGGED, openLogged } from './logged.ts';
 import {
   attachOther,

@@ -10,8 +10,8 @@ import {
   type FaultyFileSystem,
   type FileOperation,
   faultyFileSystem,
-} from '../fs/faulty-file-system.ts';
-import type { SimFileSystem } from '../fs/sim-file-system.ts';
+} from '../../../src/harness/faulty-file-system.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { closeAfterTest, errorOf, rejectionOf, temporaryDirectory } from '../pool/support.ts';
 import {
   abandoned,

@@ -15,7 +15,7 @@ import { verifyStore } from '../../../src/recovery/verify.ts';
 import { BULK_OWNER } from '../../../src/store/contract.ts';
 import { BLOCK_BYTES, CLOSE_POSITION, FIRST_RECORD } from '../../../src/store/manifest.ts';
 import { GROUP_HEADER_BYTES } from '../../../src/wal/format.ts';
-import { faultyFileSystem } from '../fs/faulty-file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { temporaryDirectory } from '../store/support.ts';
 import { kernels, STORE_ID } from '../wal/support.ts';
 import {

@@ -1,7 +1,7 @@
 /** What once went wrong while the log could not be written. */
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { H_LOG_DISK_BYTES, H_LOG_FAILING } from '../../../src/generated/layout.ts';
-import { patched, systemError } from '../fs/faulty-file-system.ts';
+import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import { errorOf, look, rejectionOf } from '../pool/support.ts';
 import {
   afterKill,

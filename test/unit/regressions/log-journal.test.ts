@@ -1,6 +1,6 @@
 /** What once went wrong in the journal. */
 import { expect, it } from 'vitest';
-import { patched } from '../fs/faulty-file-system.ts';
+import { patched } from '../../../src/harness/faulty-file-system.ts';
 import { look } from '../pool/support.ts';
 import { createRegister, newDisk, openLogged } from './log-support.ts';
 

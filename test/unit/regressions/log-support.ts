@@ -5,8 +5,8 @@ import type { PoolOptions } from '../../../src/pool/options.ts';
 import { BufferPool } from '../../../src/pool/pool.ts';
 import type { Owners } from '../../../src/recovery/replay.ts';
 import type { BlobId } from '../../../src/store/contract.ts';
-import { patched, systemError } from '../fs/faulty-file-system.ts';
-import { SimFileSystem } from '../fs/sim-file-system.ts';
+import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 
 export const DIRECTORY = '/sim';
 export const INDEX = 0;

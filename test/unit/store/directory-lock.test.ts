@@ -14,7 +14,7 @@ import {
   type LockSockets,
 } from '../../../src/store/directory-lock.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
-import { patched, systemError } from '../fs/faulty-file-system.ts';
+import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import { bundled } from './bundle.ts';
 import { newContext, rejectionOf, temporaryDirectory } from './support.ts';
 

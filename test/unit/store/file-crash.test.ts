@@ -8,8 +8,8 @@ import {
   faultyFileSystem,
   patched,
   systemError,
-} from '../fs/faulty-file-system.ts';
-import { SimFileSystem } from '../fs/sim-file-system.ts';
+} from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { randomFrom } from './support.ts';
 import { findViolation, History, runWorkload } from './workload.ts';
 

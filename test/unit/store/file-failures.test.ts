@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
 import { BLOCK_BYTES, FIRST_RECORD } from '../../../src/store/manifest.ts';
-import { patched } from '../fs/faulty-file-system.ts';
+import { patched } from '../../../src/harness/faulty-file-system.ts';
 import { change, failing, mapping, newStore, open } from './file-support.ts';
 import { BLOB_BYTES, errorFrom, newContext, rejectionOf, temporaryDirectory } from './support.ts';
 

@@ -3,7 +3,7 @@ import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import type { StoreChange } from '../../../src/store/contract.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
-import { type FilePlan, faultyFileSystem } from '../fs/faulty-file-system.ts';
+import { type FilePlan, faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { BLOB_BYTES, newContext, temporaryDirectory } from './support.ts';
 
 export function change(parts: Partial<StoreChange> = {}): StoreChange {

@@ -19,8 +19,8 @@ import { attachBackend, createBackend } from '../../../src/store/attach-backend.
 import { abstractSockets, type LockSockets } from '../../../src/store/directory-lock.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
 import { testSeed } from '../../support/seed.ts';
-import { failAt, faultyFileSystem, patched } from '../fs/faulty-file-system.ts';
-import { SimFileSystem } from '../fs/sim-file-system.ts';
+import { failAt, faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { contentOf, readOnlyFileSystem } from '../fs/untouched.ts';
 import { bundled } from './bundle.ts';
 import { change, flipByte, mapping, newStore, open } from './file-support.ts';

@@ -8,8 +8,8 @@ import { restoreStore } from '../../../src/recovery/restore.ts';
 import { type VerifyReport, verifyStore } from '../../../src/recovery/verify.ts';
 import { Weirpool, type WeirpoolOptions } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem } from '../fs/faulty-file-system.ts';
-import { SimFileSystem } from '../fs/sim-file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { SMALL } from './support.ts';
 
 const STORE = '/disk/store';

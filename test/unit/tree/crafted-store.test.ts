@@ -11,7 +11,7 @@ import { NodeImage } from '../../../src/tree/node-image.ts';
 import type { Tree } from '../../../src/tree/tree.ts';
 import { checkTrees } from '../../../src/tree/verify-trees.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import type { SimFileSystem } from '../fs/sim-file-system.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { BROKEN_STORES, Broken, fileName, healthyStore } from './broken-stores.ts';
 import { DIRECTORY, killed, openTrees } from './support.ts';
 

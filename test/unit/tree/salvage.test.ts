@@ -16,7 +16,7 @@ import {
 } from '../../../src/tree/salvage.ts';
 import { Weirpool } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import type { SimFileSystem } from '../fs/sim-file-system.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { BROKEN_STORES, Broken, fileName, healthyStore } from './broken-stores.ts';
 import { StoreEditor } from './store-editor.ts';
 import { DIRECTORY, killed, newDisk, openTrees, SMALL } from './support.ts';

@@ -8,7 +8,7 @@ import type { Snapshot } from '../../../src/tree/snapshot.ts';
 import type { Tree } from '../../../src/tree/tree.ts';
 import type { Weirpool } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem, patched, systemError } from '../fs/faulty-file-system.ts';
+import { faultyFileSystem, patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import { DIRECTORY, newDisk, openTrees } from './support.ts';
 
 const TEXT = { key: 'utf8', value: 'utf8' } as const;

@@ -5,7 +5,7 @@ import { wasm } from '../../../src/memory/webassembly.ts';
 import { type VerifyProgress, verifyStore } from '../../../src/recovery/verify.ts';
 import { checkTrees } from '../../../src/tree/verify-trees.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import type { SimFileSystem } from '../fs/sim-file-system.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { BROKEN_STORES, Broken, healthyStore } from './broken-stores.ts';
 import { DIRECTORY, killed, newDisk, openTrees } from './support.ts';
 

@@ -7,7 +7,7 @@ import type { BufferPool } from '../../../src/pool/pool.ts';
 import { BULK_OWNER } from '../../../src/store/contract.ts';
 import type { BulkRange } from '../../../src/txn/bulk-load.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem } from '../fs/faulty-file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { change, killed, openLogged } from '../pool/logged.ts';
 import {
   attachOther,

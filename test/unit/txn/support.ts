@@ -14,8 +14,8 @@ import type { BlobId } from '../../../src/store/contract.ts';
 import type { Op } from '../../../src/txn/op.ts';
 import type { Change, ChangeOptions } from '../../../src/txn/transactions.ts';
 import type { LogRecord } from '../../../src/wal/format.ts';
-import { type FaultyFileSystem, faultyFileSystem } from '../fs/faulty-file-system.ts';
-import { SimFileSystem } from '../fs/sim-file-system.ts';
+import { type FaultyFileSystem, faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 
 export const BLOB_BYTES = 4096;
 export const DIRECTORY = '/sim';

@@ -11,7 +11,7 @@ import type { ThreadMemory } from '../../../src/memory/pool-memory.ts';
 import type { LogServices } from '../../../src/memory/services.ts';
 import { BufferPool } from '../../../src/pool/pool.ts';
 import type { DurabilityLevel } from '../../../src/wal/durability.ts';
-import type { FileCall, FilePlan } from '../fs/faulty-file-system.ts';
+import type { FileCall, FilePlan } from '../../../src/harness/faulty-file-system.ts';
 import {
   attachOther,
   closeAfterTest,

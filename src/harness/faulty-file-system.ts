@@ -1,5 +1,5 @@
 /** A file system that fails as planned, around any other one; records its calls. */
-import { type FileSystem, nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
 
 export type FileOperation = keyof FileSystem;
 

@@ -7,7 +7,7 @@
  * that failed never becomes durable. Nothing else is promised: real file systems keep more.
  */
 import { basename, dirname } from 'node:path';
-import type { FileStat, FileSystem } from '../../../src/fs/file-system.ts';
+import type { FileStat, FileSystem } from '../fs/file-system.ts';
 import { systemError } from './faulty-file-system.ts';
 
 const O_CREAT = 0o100;

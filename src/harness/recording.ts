@@ -2,9 +2,9 @@
  * Recording what a program asks of a simulated disk, so that the disk can be had as it was before
  * each call, without running the program again.
  */
-import type { FileSystem } from '../../../src/fs/file-system.ts';
-import { patched } from '../../unit/fs/faulty-file-system.ts';
-import type { SimFileSystem } from '../../unit/fs/sim-file-system.ts';
+import type { FileSystem } from '../fs/file-system.ts';
+import { patched } from './faulty-file-system.ts';
+import type { SimFileSystem } from './sim-file-system.ts';
 
 type Changing =
   | 'open'
