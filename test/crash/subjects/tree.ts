@@ -100,7 +100,7 @@ export const treeSubject: Subject<Weirpool, TreeOperation> = {
     const trees = treesOf(store);
     const operations = entries.map(([at, key, value]): StoreOperation => {
       const tree = trees[at] as Tree<string, string>;
-      if (value === null) return { tree, operation: { type: 'delete', key } };
+      if (value === null) return { tree, operation: { type: 'del', key } };
       return { tree, operation: { type: 'put', key, value: textOf(value) } };
     });
     if (kind === 'batch') return store.batch(operations);
