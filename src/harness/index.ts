@@ -1,5 +1,6 @@
 /** Public exports of weirpool/harness, nothing else. */
 
+export { type HarnessProgram, main } from './main.ts';
 export {
   type CrashReport,
   type Mode,
@@ -10,6 +11,7 @@ export {
   type Tally,
 } from './mode.ts';
 export { type Commit, changed, differences, type Mark, Oracle } from './oracle.ts';
+export { type PartContext, type Play, startProcess, startThread } from './parts.ts';
 export { Random } from './random.ts';
 export type {
   Acknowledged,
