@@ -4,8 +4,10 @@
  */
 import { randomInt } from 'node:crypto';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { faultsMode } from './faults.ts';
 import { hasWorked, type Mode, type Outcome, runMode } from './mode.ts';
 import { type PartContext, type Play, playPart } from './parts.ts';
+import { pointsMode, workloadsOf } from './points.ts';
 import { SEED_END } from './random.ts';
 import { Reporter } from './reporter.ts';
 
@@ -61,7 +63,7 @@ export async function main(
 }
 
 function commandOf(program: HarnessProgram): Command {
-  const names = program.subjects.map(({ name }) => name);
+  const names = workloadsOf(program).map(({ name }) => name);
   const called = program.command ?? `node ${process.argv[1]}`;
   const all = new Command()
     .name(called)
@@ -113,13 +115,18 @@ function isWell({ report, violations }: Outcome): boolean {
 
 /** All modes, over one subject or all of them. */
 function modesOf(program: HarnessProgram, only: string | undefined): readonly Mode[] {
-  const subjects = program.subjects.filter(({ name }) => only === undefined || name === only);
-  const context = { subjects, self: program.self };
+  const isWanted = ({ name }: { name: string }): boolean => only === undefined || name === only;
+  const subjects = program.subjects.filter(isWanted);
+  const workloads = program.workloads?.filter(isWanted) ?? [];
+  const context = { subjects, workloads, self: program.self };
   const own = program.modes ?? [];
   const common = MODES.map((make) => make(context));
   return [...common.filter(({ name }) => own.every((mode) => mode.name !== name)), ...own];
 }
 
-const MODES: readonly ((context: PartContext) => Mode)[] = [];
+const MODES: readonly ((context: PartContext) => Mode)[] = [
+  (context) => pointsMode(workloadsOf(context)),
+  (context) => faultsMode(workloadsOf(context)),
+];
 
 const PLAYS: Readonly<Record<string, Play>> = {};

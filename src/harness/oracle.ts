@@ -73,6 +73,7 @@ export class Oracle<N = undefined> {
   seqMax = 0;
   /** What came back although it must not: seqs, ids, blobs that differ. */
   readonly violations: string[] = [];
+  /** The operation that is under way. */
   #pending: { readonly facts: Facts; readonly digest: string } | undefined;
 
   constructor(commits: readonly Commit<N>[] = []) {
@@ -90,6 +91,10 @@ export class Oracle<N = undefined> {
   /** The same up to a commit, which is all that is left: it is safe, and what came later is lost. */
   after(count: number, { idMax, seqMax }: Pick<Mark, 'idMax' | 'seqMax'>): Oracle<N> {
     const oracle = new Oracle<N>(this.commits.slice(0, count));
+    const pending = this.#pending;
+    if (count > this.commits.length && pending !== undefined) {
+      oracle.commits.push({ seq: seqMax, ...pending, note: undefined as N });
+    }
     oracle.synced = count;
     oracle.written = count;
     oracle.idMax = idMax;
@@ -105,6 +110,7 @@ export class Oracle<N = undefined> {
 
   /** An operation begins: from now on what it changes may be there. */
   begin(changes: Changes): void {
+    if (this.#pending !== undefined) throw new Error('how the last operation ended is undecided');
     const facts = changed(this.facts, changes);
     this.#pending = { facts, digest: digestOf(facts) };
   }
@@ -114,13 +120,18 @@ export class Oracle<N = undefined> {
     this.#pending = undefined;
   }
 
-  /** The operation was done: it is the last commit now. */
-  commit(seq: number, note: N): void {
+  /** Whether an operation has begun of which nobody has said how it ended. */
+  get isUndecided(): boolean {
+    return this.#pending !== undefined;
+  }
+
+  /** The operation was done: it is the last commit now. A seq that nobody was told is undefined. */
+  commit(seq: number | undefined, note: N): void {
     if (this.#pending === undefined) throw new Error('no operation has begun');
     const { facts, digest } = this.#pending;
     this.#pending = undefined;
-    this.#noteSeq(seq);
-    this.commits.push({ seq, facts, digest, note });
+    if (seq !== undefined) this.#noteSeq(seq);
+    this.commits.push({ seq: seq ?? this.seqMax, facts, digest, note });
   }
 
   /** Notes a commit that was not announced. */

@@ -7,6 +7,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import type { Workload } from './session.ts';
 import type { AnySubject } from './subject.ts';
 
 const ENVIRONMENT = 'WEIRPOOL_HARNESS_PART';
@@ -20,6 +21,9 @@ interface Part {
 /** What a part has of its program. */
 export interface PartContext {
   readonly subjects: readonly AnySubject[];
+  /** More for simulated disks than subjects can say. */
+  readonly workloads?: readonly Workload[];
+  /** `import.meta.url` of the module that calls `main`: plain JavaScript, or what Node runs. */
   readonly self: string;
 }
 

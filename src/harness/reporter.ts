@@ -63,7 +63,7 @@ function say(value: object): void {
 }
 
 /** The counts that are not zero, of those that differ from mode to mode. */
-function countsOf(tally: Readonly<Tally>): string {
+function countsOf(tally: Readonly<Omit<Tally, 'runs'>>): string {
   const { images, kills, injections, placements, schedules } = tally;
   return Object.entries({ images, kills, injections, placements, schedules })
     .filter(([, count]) => count > 0)
@@ -71,9 +71,12 @@ function countsOf(tally: Readonly<Tally>): string {
     .join(', ');
 }
 
-function tableOf(report: Outcome['report'], seconds: number): string {
-  const table = new Table({ style: { head: [], border: [] } });
-  const rows = Object.entries({ ...report, seconds: seconds.toFixed(1) });
-  table.push(...rows.map(([name, value]) => ({ [name]: String(value) })));
+function tableOf({ runs, violations, ...report }: Outcome['report'], seconds: number): string {
+  const done = countsOf(report) || 'nothing';
+  const table = new Table({
+    head: ['runs', 'done', 'seconds', 'violations'],
+    style: { head: [], border: [] },
+  });
+  table.push([runs, done, seconds.toFixed(1), violations]);
   return table.toString();
 }

@@ -1,10 +1,12 @@
 /**
  * A file system in memory that knows what power loss takes away.
  *
- * Model: a write or truncation is durable once its file was synced, a name once its directory was;
- * what was not synced is there after a crash or not, each 4 KiB block and each name by itself, in
- * any combination; a directory is a name like any other. A rename is one step. Synced content never changes. What was written before a sync
- * that failed never becomes durable. Nothing else is promised: real file systems keep more.
+ * Model: a write or truncation is durable once its file was synced, a name once its directory was.
+ * What was not synced is there after a crash or not, each piece of a write and each name by itself,
+ * in any combination: a piece is a sector, a block of 4 KiB, or half a write; it may be missing, or
+ * zeros because only the size has reached the disk. A directory is a name like any other. A rename
+ * is one step. Synced content never changes. What was written before a sync that failed never
+ * becomes durable. Nothing else is promised: real file systems keep more.
  */
 import { basename, dirname } from 'node:path';
 import type { FileStat, FileSystem } from '../fs/file-system.ts';
@@ -191,7 +193,7 @@ export class SimFileSystem implements FileSystem {
   }
 
   /** What is there after power was lost; `random` decides about all that was not synced. */
-  afterCrash(random: (end: number) => number): SimFileSystem {
+  afterCrash(random: (end: number) => number, granule: Granule = 'block'): SimFileSystem {
     const namesOf = ({ durable, pending }: Directory): Map<string, Entry> => {
       const names = new Map(durable);
       for (const change of pending) if (random(2) === 0) applyNames(names, change);
@@ -206,7 +208,7 @@ export class SimFileSystem implements FileSystem {
       },
       (inode) => {
         const copy = new Inode(inode.number);
-        copy.content = survivor(inode, random);
+        copy.content = survivor(inode, random, granule);
         copy.settle();
         return copy;
       },
@@ -400,8 +402,19 @@ export class SimFileSystem implements FileSystem {
   }
 }
 
-/** The durable content with some of what came after it: each block by itself. */
-function survivor(inode: Inode, random: (end: number) => number): Content {
+/** Sizes of the pieces in which a write may be torn: sector, block, half of what it writes. */
+export const GRANULES = ['sector', 'block', 'half'] as const;
+export type Granule = (typeof GRANULES)[number];
+
+const SECTOR = 512;
+
+function pieceBytes(granule: Granule, { length }: Uint8Array): number {
+  if (granule === 'block') return BLOCK;
+  return granule === 'sector' ? SECTOR : Math.max(SECTOR, Math.ceil(length / 2 / SECTOR) * SECTOR);
+}
+
+/** The durable content with some of what came after it: each piece by itself. */
+function survivor(inode: Inode, random: (end: number) => number, granule: Granule): Content {
   const content = inode.durable.clone();
   for (const piece of inode.pending) {
     const { position, bytes } = piece;
@@ -409,8 +422,9 @@ function survivor(inode: Inode, random: (end: number) => number): Content {
       if (random(2) === 0) content.apply(piece);
       continue;
     }
-    for (let at = 0; at < bytes.length; at += BLOCK) {
-      const block = bytes.subarray(at, at + BLOCK);
+    const step = pieceBytes(granule, bytes);
+    for (let at = 0; at < bytes.length; at += step) {
+      const block = bytes.subarray(at, at + step);
       const fate = random(3);
       if (fate === 0) continue;
       if (fate === 1) content.apply({ position: position + at, bytes: block });

@@ -35,6 +35,11 @@ export function noteProgress(): void {
   looks = 0;
 }
 
+/** So much time is over at once. */
+export function passTime(ms: number): void {
+  now += ms;
+}
+
 /** Runs what another thread would do: it must not wait for what this thread is in the middle of. */
 export function impatiently(action: () => void): void {
   const before = looks;

@@ -7,7 +7,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join, relative, sep } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { build as bundle, type Plugin } from 'esbuild';
 import { VIOLATION, WATCHDOG, WATCHDOG_ENV, WATCHDOG_MS_ENV } from './protocol.ts';
 import { testSeed } from './seed.ts';
@@ -55,6 +55,9 @@ function fromVariant(root: string): Plugin {
   };
 }
 
+const REQUIRE =
+  "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+
 const bundles = new Map<string, Promise<string>>();
 
 async function makeBundle(entry: string, patches: readonly Patch[], name: string): Promise<string> {
@@ -70,6 +73,8 @@ async function makeBundle(entry: string, patches: readonly Patch[], name: string
     format: cjs ? 'cjs' : 'esm',
     target: 'node20',
     sourcemap: 'inline',
+    // Libraries in the older form of modules ask for Node's own ones through it.
+    ...(cjs ? {} : { banner: { js: REQUIRE } }),
     plugins,
     logLevel: 'silent',
   });
@@ -133,6 +138,11 @@ function run(argv: readonly string[], env: NodeJS.ProcessEnv, limitMs: number) {
 }
 
 /** The bundle of test/scenarios/`name`.ts, for tests that run it in their own way. */
+/** Bundles any program of the project: the path from its root, and what is patched. */
+export function bundleProgram(entry: string, patches: readonly Patch[] = []): Promise<string> {
+  return bundleOnce(entry, patches, basename(entry).replace(/ts$/, 'mjs'));
+}
+
 export function bundleScenario(name: string, patches: readonly Patch[] = []): Promise<string> {
   return bundleOnce(`test/scenarios/${name}.ts`, patches, `${name}.mjs`);
 }

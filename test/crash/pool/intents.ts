@@ -1,6 +1,5 @@
 /** What to do next: wishes are random, and become changes when the state allows them. */
 import type { Random } from '../../support/seed.ts';
-import type { State } from './history.ts';
 import {
   COUNT_BEGIN,
   COUNT_END,
@@ -24,6 +23,12 @@ import {
 
 const KEYS = 40;
 const LOOSE_MAX = 5;
+
+/** What a pool holds: blobs without their scratch, and the root of each owner. */
+export interface State {
+  readonly blobs: ReadonlyMap<number, Uint8Array>;
+  readonly roots: ReadonlyMap<number, number>;
+}
 
 export interface Wish {
   readonly owner: number;

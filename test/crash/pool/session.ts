@@ -1,26 +1,23 @@
 /**
- * A pool that is used, on a simulated disk: opening, seeded steps, and what is known of them.
- *
- * The steps change the little index in all its ways, ask for durability and rounds, and abort. A
- * round that writes to the disk is interrupted by more changes, as other threads would make them:
- * the thread is the same, but the round holds nothing meanwhile that it would not share.
+ * The bare pool under the harness: the little index in all its ways, aborts, changes without a
+ * record, and what was replayed, record by record.
  */
+import { createHash } from 'node:crypto';
 import type { FileSystem } from '../../../src/fs/file-system.ts';
-import { patched } from '../../../src/harness/faulty-file-system.ts';
-import { countPool } from '../../../src/harness/garbage.ts';
-import { impatiently, noteProgress, WaitedEnough } from '../../../src/harness/step-clock.ts';
-import type * as productIndex from '../../../src/index.ts';
-import type { WasmModule } from '../../../src/memory/webassembly.ts';
-import type * as replay from '../../../src/recovery/replay.ts';
-import type * as verification from '../../../src/recovery/verify.ts';
-import type * as fileBackend from '../../../src/store/file-backend.ts';
+import type { Facts, Oracle } from '../../../src/harness/index.ts';
+import {
+  DIRECTORY,
+  Session,
+  type SessionParts,
+  type Workload,
+} from '../../../src/harness/session.ts';
+import { BufferPool, type LogRecord } from '../../../src/index.ts';
+import type { Owner } from '../../../src/recovery/replay.ts';
+import { FileBackend } from '../../../src/store/file-backend.ts';
 import type { Op } from '../../../src/txn/op.ts';
 import type { DurabilityLevel } from '../../../src/wal/durability.ts';
-import type { LogRecord } from '../../../src/wal/format.ts';
-import type { Random } from '../../support/seed.ts';
 import { simOptions } from '../../unit/store/workload.ts';
-import { comparable, digestOf, type History, type State } from './history.ts';
-import { planOf, type Wish, wishFrom } from './intents.ts';
+import { planOf, type State, type Wish, wishFrom } from './intents.ts';
 import {
   applyIntent,
   BLOB_BYTES,
@@ -30,35 +27,26 @@ import {
   SCRATCH_BYTES,
 } from './little-index.ts';
 
-export const DIRECTORY = '/sim';
-const DATA_FILE = `${DIRECTORY}/blobs.dat`;
 const FRAMES = 12;
 const RING_BYTES = 16 * 1024;
 export const PAYLOAD_BYTES_MAX: number = RING_BYTES / 2;
+const COMPARED_BYTES = BLOB_BYTES - SCRATCH_BYTES;
 
-/** The product, or a variant of it. */
-export interface Product {
-  readonly BufferPool: typeof productIndex.BufferPool;
-  readonly WeirpoolError: typeof productIndex.WeirpoolError;
-  readonly FileBackend: typeof fileBackend.FileBackend;
-  readonly verifyStore: typeof verification.verifyStore;
-  readonly kernels: WasmModule;
+/** Beside a commit: what it did, and what there was afterwards. */
+export interface Note {
+  readonly intent: Intent;
+  readonly state: State;
 }
 
-export type Pool = productIndex.BufferPool;
+const NOTHING: State = { blobs: new Map(), roots: new Map() };
 
 /** Every opening is a process of its own: those before it are dead. */
 let processes = 0;
 
 /** Opens the pool with small limits, so that everything that can be full gets full. */
-export async function openPool(
-  product: Product,
-  fs: FileSystem,
-  replayed: LogRecord[],
-): Promise<Pool> {
+export function openPool(fs: FileSystem, replayed: LogRecord[]): Promise<BufferPool> {
   const run = processes++;
-  await countPool();
-  const owner: replay.Owner = {
+  const owner: Owner = {
     replay(record, op): void {
       const { payload, created, deleted } = record;
       applyIntent(op, { payload, creates: created.length, deletes: deleted });
@@ -66,8 +54,8 @@ export async function openPool(
       replayed.push(record);
     },
   };
-  return product.BufferPool.open(DIRECTORY, {
-    store: (context) => new product.FileBackend(DIRECTORY, context, simOptions(run, fs)),
+  return BufferPool.open(DIRECTORY, {
+    store: (context) => new FileBackend(DIRECTORY, context, simOptions(run, fs)),
     fileSystem: fs,
     threads: 'inline',
     frames: FRAMES,
@@ -85,183 +73,121 @@ export async function openPool(
   });
 }
 
-/** Everything that a pool holds. */
-export function stateOf(pool: Pool): State {
-  const blobs = new Map<number, Uint8Array>();
-  const bytes = new Uint8Array(BLOB_BYTES);
-  for (const id of pool.list()) {
-    pool.readInto(id, bytes);
-    blobs.set(id, comparable(bytes));
-  }
-  const roots = [INDEX, COUNTER].map((owner) => [owner, pool.root(owner) ?? 0] as const);
-  return { blobs, roots: new Map(roots) };
+/** What is compared of a blob, as a copy. */
+function comparable(bytes: Uint8Array): Uint8Array {
+  return bytes.slice(0, COMPARED_BYTES);
 }
+
+/** The stamp tells people which change it was, the sum is compared. */
+function factOf(bytes: Uint8Array): string {
+  const stamp = new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);
+  const sum = createHash('md5').update(bytes.subarray(0, COMPARED_BYTES)).digest('base64');
+  return `stamp ${stamp}, sum ${sum}`;
+}
+
+const blobFact = (id: number): string => `blob ${id}`;
+const rootFact = (owner: number): string => `root of ${owner}`;
 
 class Undone extends Error {}
 
-export class Session {
-  readonly #product: Product;
-  /** What is known of the store; set anew once an opening has told what is left. */
-  history: History;
-  readonly #random: Random;
-  readonly #fs: FileSystem;
-  /** Errors that the pool threw, for those who make it fail. */
-  readonly errors: unknown[] = [];
-  #pool: Pool | undefined;
-  #data: number | undefined;
-  #inChange = false;
-  #interrupting = false;
-  /** Whether steps may be refused: then they are left out. */
-  readonly #tolerant: boolean;
+class PoolSession extends Session<Note> {
+  #pool: BufferPool | undefined;
+  #replayed: LogRecord[] = [];
 
-  constructor(
-    product: Product,
-    fs: FileSystem,
-    history: History,
-    random: Random,
-    { tolerant = false } = {},
-  ) {
-    this.#product = product;
-    this.history = history;
-    this.#random = random;
-    this.#tolerant = tolerant;
-    this.#fs = this.#interrupted(fs);
-  }
-
-  get pool(): Pool {
-    if (this.#pool === undefined) throw new Error('the pool is not open');
+  protected async openOn(fs: FileSystem): Promise<BufferPool> {
+    this.#replayed = [];
+    this.#pool = await openPool(fs, this.#replayed);
     return this.#pool;
   }
 
-  get isOpen(): boolean {
-    return this.#pool !== undefined;
+  protected async closeStore(): Promise<void> {
+    await this.#pool?.close();
   }
 
-  /** Opens; what was replayed. */
-  async open(): Promise<readonly LogRecord[]> {
-    const replayed: LogRecord[] = [];
-    this.#data = undefined;
-    noteProgress();
-    this.#pool = await openPool(this.#product, this.#fs, replayed);
-    return replayed;
-  }
-
-  async close(): Promise<void> {
-    const pool = this.pool;
-    this.#pool = undefined;
-    noteProgress();
-    await pool.close();
-    this.history.acknowledge('synced');
-  }
-
-  // --- interrupting rounds -----------------------------------------------------------------------
-
-  /** The disk; before a slot is written or the slots are synced, others may change blobs. */
-  #interrupted(fs: FileSystem): FileSystem {
-    const meanwhile = (fd: number): void => {
-      if (fd === this.#data && this.#random.chance(0.4)) this.#interrupt();
-    };
-    return patched(fs, {
-      open: (path, flags, mode) => {
-        const fd = fs.open(path, flags, mode);
-        if (path === DATA_FILE) this.#data = fd;
-        return fd;
-      },
-      write: (fd, source, position) => {
-        meanwhile(fd);
-        return fs.write(fd, source, position);
-      },
-      syncData: (fd) => {
-        meanwhile(fd);
-        fs.syncData(fd);
-      },
-    });
-  }
-
-  #interrupt(): void {
-    if (this.#pool === undefined || this.#inChange || this.#interrupting) return;
-    this.#interrupting = true;
-    try {
-      impatiently(() => this.#meanwhile());
-    } catch (error) {
-      // Another thread would wait for the round; this one must let it go on.
-      const { code } = error as { code?: string };
-      const expected = code === 'OP_RESTART' || code === 'POOL_EXHAUSTED';
-      if (!expected && !(error instanceof WaitedEnough)) this.#refused(error);
-    } finally {
-      this.#interrupting = false;
-    }
-  }
-
-  #meanwhile(): void {
-    const random = this.#random;
-    if (random.chance(0.3)) this.#reload();
-    this.#change(wishFrom(random), { small: true });
-    if (!random.chance(0.5)) return;
-    this.pool.durableSync(undefined, 'synced');
-    this.history.acknowledge('synced');
-  }
-
-  /** What is evicted must come back as it was. */
-  #reload(): void {
-    const { blobs } = this.history.state;
-    for (const id of blobs.keys()) this.pool.evict(id);
-    const [id] = this.#random.shuffled([...blobs.keys()]);
-    if (id === undefined) return;
+  facts(): Facts {
+    const facts = new Map<string, string>();
     const bytes = new Uint8Array(BLOB_BYTES);
-    this.pool.readInto(id, bytes);
-    const same = Buffer.compare(comparable(bytes), blobs.get(id) as Uint8Array) === 0;
-    if (!same) this.history.violations.push(`blob ${id} came back as another one`);
+    for (const id of this.pool.list()) {
+      this.pool.readInto(id, bytes);
+      facts.set(blobFact(id), factOf(bytes));
+    }
+    for (const owner of [INDEX, COUNTER]) {
+      const root = this.pool.root(owner) ?? 0;
+      if (root !== 0) facts.set(rootFact(owner), String(root));
+    }
+    return facts;
   }
 
-  /** @throws the error unless steps may be refused. */
-  #refused(error: unknown): void {
-    this.errors.push(error);
-    if (!this.#tolerant) throw error;
+  check(): readonly string[] {
+    return [];
+  }
+
+  /** R1: the records that were handed to replay are the last ones of the log, in order, once. */
+  wrongReplay(count: number, { commits }: Oracle<Note>): readonly string[] {
+    const replayed = this.#replayed;
+    const first = count - replayed.length;
+    const wrong = replayed.findIndex(({ seq, payload }, n) => {
+      const commit = commits[first + n];
+      return commit?.seq !== seq || Buffer.compare(commit.note.intent.payload, payload) !== 0;
+    });
+    return wrong < 0
+      ? []
+      : [`replay ${wrong} of ${replayed.length} has seq ${replayed[wrong]?.seq}`];
+  }
+
+  get #state(): State {
+    return this.oracle.last?.note.state ?? NOTHING;
   }
 
   // --- steps ---------------------------------------------------------------------------------------
 
-  /** Some steps, as far as they go. */
-  async run(steps: number): Promise<void> {
-    for (let step = 0; step < steps; step++) {
-      noteProgress();
-      try {
-        await this.#step();
-      } catch (error) {
-        this.#refused(error);
-      }
-    }
-  }
-
-  async #step(): Promise<void> {
-    const random = this.#random;
-    const { pool } = this;
-    const history = this.history;
+  protected async step(): Promise<void> {
+    const { random, pool, oracle } = this;
     const kind = random.int(100);
     if (kind < 62) {
       const durability = random.pick(['none', 'none', 'written', 'synced'] as const);
       const count = this.#change(wishFrom(random), { durability });
-      if (durability !== 'none') history.acknowledge(durability, count);
+      if (durability !== 'none') oracle.acknowledge(durability, count);
     } else if (kind < 69) {
       this.#abort(random.int(4));
     } else if (kind < 74) {
       this.#scribble();
     } else if (kind < 80) {
-      const count = history.commits.length;
+      const count = oracle.commits.length;
       const level = random.pick(['written', 'synced'] as const);
       await pool.durable(undefined, level);
-      history.acknowledge(level, count);
+      oracle.acknowledge(level, count);
     } else if (kind < 88) {
-      const count = history.commits.length;
+      const count = oracle.commits.length;
       await pool.checkpoint();
-      history.acknowledge('synced', count);
+      oracle.acknowledge('synced', count);
     } else if (kind < 94) {
       await pool.flushIfNeeded(3);
     } else {
-      const ids = [...history.state.blobs.keys()];
+      const ids = [...this.#state.blobs.keys()];
       if (ids.length > 0) pool.evict(random.pick(ids));
     }
+  }
+
+  protected meanwhile(): void {
+    const { random } = this;
+    if (random.chance(0.3)) this.#reload();
+    this.#change(wishFrom(random), { small: true });
+    if (!random.chance(0.5)) return;
+    this.pool.durableSync(undefined, 'synced');
+    this.oracle.acknowledge('synced');
+  }
+
+  /** What is evicted must come back as it was. */
+  #reload(): void {
+    const ids = [...this.#state.blobs.keys()];
+    for (const id of ids) this.pool.evict(id);
+    const [id] = this.random.shuffled(ids);
+    if (id === undefined) return;
+    const bytes = new Uint8Array(BLOB_BYTES);
+    this.pool.readInto(id, bytes);
+    if (factOf(bytes) === this.oracle.facts.get(blobFact(id))) return;
+    this.oracle.violations.push(`blob ${id} came back as another one`);
   }
 
   /** Commits up to and with this one, 0 if there was nothing to change. */
@@ -272,38 +198,46 @@ export class Session {
     const { owner } = wish;
     let count = 0;
     const change = (op: Op): void => {
-      const intent = planOf(wish, this.history.state, small ? 0 : PAYLOAD_BYTES_MAX);
+      const intent = planOf(wish, this.#state, small ? 0 : PAYLOAD_BYTES_MAX);
       if (intent === undefined) return;
-      this.#inChange = true;
-      try {
-        this.#commit(op, intent);
-        count = this.history.commits.length;
-      } finally {
-        this.#inChange = false;
-      }
+      this.busy(() => this.#commit(op, intent));
+      count = this.oracle.commits.length;
     };
-    this.pool.change(change, { owner, durability, undo: this.#random.chance(0.2) });
+    this.pool.change(change, { owner, durability, undo: this.random.chance(0.2) });
     return count;
   }
 
   #commit(op: Op, intent: Intent): void {
-    const history = this.history;
+    const { oracle } = this;
     const touched = applyIntent(op, intent);
-    const bytes = new Map([...touched.blobs].map((blob) => [blob.id, comparable(blob.bytes)]));
-    for (const id of touched.created) history.noteId(id, true);
+    const blobs = new Map(this.#state.blobs);
+    const changes = new Map<string, string | undefined>();
+    for (const { id, bytes } of touched.blobs) {
+      blobs.set(id, comparable(bytes));
+      changes.set(blobFact(id), factOf(bytes));
+    }
+    for (const id of touched.deleted) {
+      blobs.delete(id);
+      changes.set(blobFact(id), undefined);
+    }
+    for (const [owner, id] of touched.roots) {
+      changes.set(rootFact(owner), id === 0 ? undefined : String(id));
+    }
+    const roots = new Map([...this.#state.roots, ...touched.roots]);
+    for (const id of touched.created) oracle.noteId(id);
     const seq = op.commit(intent.payload);
-    history.add(seq, intent, touched, bytes);
+    oracle.add(seq, changes, { intent, state: { blobs, roots } });
   }
 
   /** Changes that are taken back, in every way. */
   #abort(way: number): void {
     const { pool } = this;
-    const [id] = this.history.state.blobs.keys();
+    const [id] = this.#state.blobs.keys();
     if (id === undefined) return;
     const change = (op: Op): void => {
       const blob = op.write(id);
       const created = op.create();
-      this.history.noteId(created.id, true);
+      this.oracle.noteId(created.id);
       if (way === 0) return;
       if (way === 1) throw new Undone();
       op.seal(40);
@@ -313,40 +247,29 @@ export class Session {
       else throw new Undone();
     };
     try {
-      this.#inChange = true;
-      pool.change(change, { owner: INDEX, undo: true });
+      this.busy(() => pool.change(change, { owner: INDEX, undo: true }));
     } catch (error) {
       if (!(error instanceof Undone)) throw error;
-    } finally {
-      this.#inChange = false;
     }
   }
 
   /** Changes the scratch of a blob, without a record. */
   #scribble(): void {
-    const ids = [...this.history.state.blobs.keys()];
+    const ids = [...this.#state.blobs.keys()];
     if (ids.length === 0) return;
-    const id = this.#random.pick(ids);
-    const value = this.#random.uint32();
-    this.#inChange = true;
-    try {
-      this.pool.change((op) => {
-        const { u32 } = op.write(id);
-        op.seal();
-        u32.fill(value, (BLOB_BYTES - SCRATCH_BYTES) / 4);
-        op.commit();
-      });
-    } finally {
-      this.#inChange = false;
-    }
-  }
-
-  /** Whether the pool holds what was committed. */
-  assertState(): void {
-    const history = this.history;
-    const found = stateOf(this.pool);
-    const count = history.commits.length;
-    if (digestOf(found) === history.digestAt(count)) return;
-    history.violations.push(`the open pool differs: ${history.describe(found, count)}`);
+    const id = this.random.pick(ids);
+    const value = this.random.uint32();
+    const change = (op: Op): void => {
+      const { u32 } = op.write(id);
+      op.seal();
+      u32.fill(value, COMPARED_BYTES / 4);
+      op.commit();
+    };
+    this.busy(() => this.pool.change(change));
   }
 }
+
+export const poolWorkload: Workload = {
+  name: 'pool',
+  session: (parts: SessionParts<Note>) => new PoolSession(parts),
+};
