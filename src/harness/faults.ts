@@ -237,12 +237,10 @@ export function faultsMode(
     name: 'faults',
     summary: 'every file call of seeded workloads fails in turn, in each way, on a simulated disk',
     runs: FAULTS.length * workloads.length,
-    async run({ number, seed, random, tally, signal }) {
+    async run({ number, random, tally, signal }) {
       const workload = workloads[number % workloads.length] as Workload;
       const kind = FAULTS[Math.floor(number / workloads.length) % FAULTS.length] as KindOfFault;
-      // The same workload for all kinds of faults of a cycle.
-      const cycle = Math.floor(number / (workloads.length * FAULTS.length));
-      const workloadSeed = Random.fork(seed, cycle).uint32();
+      const workloadSeed = random.uint32();
       const { count } = await runTrial(workload, workloadSeed, { ...kind, n: NEVER });
       const step = Math.max(1, Math.ceil(count / trialsMax));
       for (let n = 1 + random.int(step); n <= count && !signal.aborted; n += step) {

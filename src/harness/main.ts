@@ -10,6 +10,7 @@ import { type PartContext, type Play, playPart } from './parts.ts';
 import { pointsMode, workloadsOf } from './points.ts';
 import { SEED_END } from './random.ts';
 import { Reporter } from './reporter.ts';
+import { rotMode } from './rot.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -127,6 +128,7 @@ function modesOf(program: HarnessProgram, only: string | undefined): readonly Mo
 const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => pointsMode(workloadsOf(context)),
   (context) => faultsMode(workloadsOf(context)),
+  (context) => rotMode(workloadsOf(context)),
 ];
 
 const PLAYS: Readonly<Record<string, Play>> = {};

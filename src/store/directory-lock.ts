@@ -107,10 +107,17 @@ interface LockFile {
   readonly holder: ProcessIdentity;
 }
 
+/** Whether it is what `announce` writes: files of a dead host come from disks that rot. */
+function isIdentity(value: unknown): value is ProcessIdentity {
+  const { pid, startTime, host, scope } = (value ?? {}) as Partial<ProcessIdentity>;
+  const numbers = Number.isSafeInteger(pid) && (pid as number) > 0 && typeof startTime === 'number';
+  return numbers && typeof host === 'string' && typeof scope === 'string';
+}
+
 function parseHolder(content: Uint8Array): ProcessIdentity | undefined {
   try {
-    const holder = JSON.parse(Buffer.from(content).toString('utf8')) as ProcessIdentity;
-    return Number.isSafeInteger(holder.pid) && holder.pid > 0 ? holder : undefined;
+    const holder: unknown = JSON.parse(Buffer.from(content).toString('utf8'));
+    return isIdentity(holder) ? holder : undefined;
   } catch {
     return undefined;
   }

@@ -3,15 +3,15 @@ import { describe, expect, it } from 'vitest';
 import { faultyFileSystem } from '../../src/harness/faulty-file-system.ts';
 import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
 import { takeHangs, underStepClock } from '../../src/harness/step-clock.ts';
-import { PRODUCT } from './pool/product.ts';
-import { openPool, type Pool } from './pool/session.ts';
+import type { BufferPool } from '../../src/index.ts';
+import { openPool } from './pool/session.ts';
 
 async function openOnFaulty() {
   const fs = faultyFileSystem(new SimFileSystem());
-  return { fs, pool: await openPool(PRODUCT, fs, []) };
+  return { fs, pool: await openPool(fs, []) };
 }
 
-function change(pool: Pool, bytes: number): number {
+function change(pool: BufferPool, bytes: number): number {
   return pool.change(
     (op) => {
       const blob = op.create();

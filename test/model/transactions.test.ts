@@ -15,14 +15,14 @@ import {
   H_LOG_WRITTEN,
   MISS,
 } from '../../src/generated/layout.ts';
+import { type FaultyFileSystem, faultyFileSystem } from '../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
 import type { LogServices } from '../../src/memory/services.ts';
 import { closeOpened } from '../../src/pool/close.ts';
 import { type OpenedPool, openCore } from '../../src/pool/open.ts';
 import type { PoolLog } from '../../src/pool/pool-log.ts';
 import * as unflushed from '../../src/pool/unflushed.ts';
 import { Random, testSeed } from '../support/seed.ts';
-import { type FaultyFileSystem, faultyFileSystem } from '../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
 import {
   abandoned,
   change,

@@ -8,10 +8,10 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import type { SimFileSystem } from '../../src/harness/sim-file-system.ts';
 import type { Tree } from '../../src/tree/tree.ts';
 import { Weirpool, type WeirpoolOptions } from '../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../support/seed.ts';
-import type { SimFileSystem } from '../../src/harness/sim-file-system.ts';
 import { DIRECTORY, newDisk, SMALL } from '../unit/tree/support.ts';
 
 const LONG = process.env['LONG'] === '1';

@@ -1,7 +1,7 @@
 /** Asking for rounds through the pool: on demand, by conditions, by triggers, on close. */
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { BufferPool } from '../../../src/pool/pool.ts';
 import type { FilePlan } from '../../../src/harness/faulty-file-system.ts';
+import { BufferPool } from '../../../src/pool/pool.ts';
 import { closeAfterTest, errorOf, rejectionOf, temporaryDirectory } from '../pool/support.ts';
 import {
   change,

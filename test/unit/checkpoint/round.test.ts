@@ -16,9 +16,9 @@ import {
   H_TRIM_SEQ,
   NONE,
 } from '../../../src/generated/layout.ts';
+import type { FilePlan } from '../../../src/harness/faulty-file-system.ts';
 import type { LogServices } from '../../../src/memory/services.ts';
 import * as unflushed from '../../../src/pool/unflushed.ts';
-import type { FilePlan } from '../../../src/harness/faulty-file-system.ts';
 import { errorOf, rejectionOf } from '../pool/support.ts';
 import {
   change,

@@ -15,8 +15,8 @@ import {
   writeFully,
   writeFullyAsync,
 } from '../../../src/fs/files.ts';
-import { errorFrom, rejectionOf, temporaryDirectory } from '../store/support.ts';
 import { faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
+import { errorFrom, rejectionOf, temporaryDirectory } from '../store/support.ts';
 
 const BYTES = Uint8Array.from({ length: 1000 }, (_, index) => index % 251);
 

@@ -3,10 +3,10 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { WeirpoolError } from '../../../src/errors.ts';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { poison } from '../../../src/memory/poison.ts';
 import type { BufferPool } from '../../../src/pool/pool.ts';
 import { expectPasses } from '../../support/scenario.ts';
-import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { change, LOGGED, openLogged } from './logged.ts';
 import {
   attachOther,

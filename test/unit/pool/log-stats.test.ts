@@ -1,8 +1,8 @@
 /** `stats()` of pools with a log: what each figure counts. */
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
-import { RECORD_HEADER_BYTES } from '../../../src/wal/format.ts';
 import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
+import { RECORD_HEADER_BYTES } from '../../../src/wal/format.ts';
 import { change, encode, LOGGED, openLogged } from './logged.ts';
 import { attachOther, closeAfterTest, errorOf, openSmall, temporaryDirectory } from './support.ts';
 

@@ -2,16 +2,16 @@
 import { cpSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { H_CHECKPOINT_SEQ, H_LOG_BASE, H_LOG_TAIL } from '../../../src/generated/layout.ts';
-import { BufferPool } from '../../../src/pool/pool.ts';
-import type { Owner } from '../../../src/recovery/replay.ts';
-import type { Op } from '../../../src/txn/op.ts';
-import type { LogRecord } from '../../../src/wal/format.ts';
 import {
   type FaultyFileSystem,
   type FileOperation,
   faultyFileSystem,
 } from '../../../src/harness/faulty-file-system.ts';
 import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { BufferPool } from '../../../src/pool/pool.ts';
+import type { Owner } from '../../../src/recovery/replay.ts';
+import type { Op } from '../../../src/txn/op.ts';
+import type { LogRecord } from '../../../src/wal/format.ts';
 import { closeAfterTest, errorOf, rejectionOf, temporaryDirectory } from '../pool/support.ts';
 import {
   abandoned,

@@ -1,10 +1,10 @@
 /** A store that lost power at any file call, and never a byte that was synced, has no damage. */
 import { describe, expect, it } from 'vitest';
 import type { FileSystem } from '../../../src/fs/file-system.ts';
-import { verifyStore } from '../../../src/recovery/verify.ts';
-import { Random, testSeed } from '../../support/seed.ts';
 import { failAt, faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { verifyStore } from '../../../src/recovery/verify.ts';
+import { Random, testSeed } from '../../support/seed.ts';
 import { simOptions } from '../store/workload.ts';
 import { DIRECTORY, kernels } from '../wal/support.ts';
 import { randomBlob, TestStore } from './support.ts';

@@ -11,11 +11,11 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { verifyStore } from '../../../src/recovery/verify.ts';
 import { BULK_OWNER } from '../../../src/store/contract.ts';
 import { BLOCK_BYTES, CLOSE_POSITION, FIRST_RECORD } from '../../../src/store/manifest.ts';
 import { GROUP_HEADER_BYTES } from '../../../src/wal/format.ts';
-import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { temporaryDirectory } from '../store/support.ts';
 import { kernels, STORE_ID } from '../wal/support.ts';
 import {

@@ -1,12 +1,12 @@
 /** Pools with a log on a simulated disk, in one thread: 4 frames of 4 KiB. */
 import { onTestFinished } from 'vitest';
 import type { FileSystem } from '../../../src/fs/file-system.ts';
+import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import type { PoolOptions } from '../../../src/pool/options.ts';
 import { BufferPool } from '../../../src/pool/pool.ts';
 import type { Owners } from '../../../src/recovery/replay.ts';
 import type { BlobId } from '../../../src/store/contract.ts';
-import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 
 export const DIRECTORY = '/sim';
 export const INDEX = 0;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { type ProcessTable, systemProcesses } from '../../../src/fs/processes.ts';
+import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import {
   abstractSockets,
   DirectoryLock,
@@ -14,7 +15,6 @@ import {
   type LockSockets,
 } from '../../../src/store/directory-lock.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
-import { patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import { bundled } from './bundle.ts';
 import { newContext, rejectionOf, temporaryDirectory } from './support.ts';
 
@@ -154,6 +154,17 @@ describe.each(MODES)('a directory that is locked by %s', (mode, options) => {
     await backend.close();
     expect(lockFiles(directory)).toEqual([]);
   });
+
+  it.each(['', '7', 'null', '{"pid":4}', '{"pid":4,"startTime":1,"host":"h","rcope":"s"}'])(
+    'takes no notice of a lock file whose content has rotted: %s',
+    async (content) => {
+      const directory = temporaryDirectory();
+      writeFileSync(join(directory, 'lock-0123456789abcdef'), content);
+      const lock = await acquire(directory, options.lock ?? {});
+      expect(lockFiles(directory)).toHaveLength(1);
+      await lock.release();
+    },
+  );
 
   it('is tried for again by a contender whose unfinished file was cleared away', async () => {
     const directory = temporaryDirectory();

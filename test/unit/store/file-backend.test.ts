@@ -14,10 +14,14 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import {
+  type FilePlan,
+  faultyFileSystem,
+  patched,
+} from '../../../src/harness/faulty-file-system.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
 import { FileBackend, storedBlobBytes } from '../../../src/store/file-backend.ts';
 import { BLOCK_BYTES, FIRST_RECORD } from '../../../src/store/manifest.ts';
-import { type FilePlan, faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
 import { change, failing, flipByte, manifests, mapping, newStore, open } from './file-support.ts';
 import {
   BLOB_BYTES,

@@ -1,7 +1,6 @@
 /** The file store on a file system that fails, loses power, or does not do what it was asked. */
 import { describe, expect, it } from 'vitest';
 import type { FileSystem } from '../../../src/fs/file-system.ts';
-import { testSeed } from '../../support/seed.ts';
 import {
   type FilePlan,
   failAt,
@@ -10,6 +9,7 @@ import {
   systemError,
 } from '../../../src/harness/faulty-file-system.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { testSeed } from '../../support/seed.ts';
 import { randomFrom } from './support.ts';
 import { findViolation, History, runWorkload } from './workload.ts';
 

@@ -3,9 +3,9 @@ import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { patched } from '../../../src/harness/faulty-file-system.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
 import { BLOCK_BYTES, FIRST_RECORD } from '../../../src/store/manifest.ts';
-import { patched } from '../../../src/harness/faulty-file-system.ts';
 import { change, failing, mapping, newStore, open } from './file-support.ts';
 import { BLOB_BYTES, errorFrom, newContext, rejectionOf, temporaryDirectory } from './support.ts';
 

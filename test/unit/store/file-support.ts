@@ -1,9 +1,9 @@
 /** Stores in real directories, and ways to harm them. */
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { type FilePlan, faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import type { StoreChange } from '../../../src/store/contract.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
-import { type FilePlan, faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { BLOB_BYTES, newContext, temporaryDirectory } from './support.ts';
 
 export function change(parts: Partial<StoreChange> = {}): StoreChange {

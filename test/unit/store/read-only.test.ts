@@ -15,12 +15,12 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { failAt, faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { attachBackend, createBackend } from '../../../src/store/attach-backend.ts';
 import { abstractSockets, type LockSockets } from '../../../src/store/directory-lock.ts';
 import { FileBackend, type FileBackendOptions } from '../../../src/store/file-backend.ts';
 import { testSeed } from '../../support/seed.ts';
-import { failAt, faultyFileSystem, patched } from '../../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { contentOf, readOnlyFileSystem } from '../fs/untouched.ts';
 import { bundled } from './bundle.ts';
 import { change, flipByte, mapping, newStore, open } from './file-support.ts';

@@ -2,14 +2,14 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { FileSystem } from '../../../src/fs/file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { modules } from '../../../src/pool/modules.ts';
 import type { CopyOptions, CopyReport } from '../../../src/recovery/copy-store.ts';
 import { restoreStore } from '../../../src/recovery/restore.ts';
 import { type VerifyReport, verifyStore } from '../../../src/recovery/verify.ts';
 import { Weirpool, type WeirpoolOptions } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { SMALL } from './support.ts';
 
 const STORE = '/disk/store';

@@ -19,12 +19,12 @@ import {
   N_TEMPLATE,
   N_TREE,
 } from '../../../src/generated/layout.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import type { VerifyCode } from '../../../src/recovery/finding.ts';
 import type { BlobId } from '../../../src/store/contract.ts';
 import { isOverflow, readReference } from '../../../src/tree/overflow.ts';
 import { TREE_OWNER } from '../../../src/tree/store.ts';
 import { Weirpool } from '../../../src/tree/weirpool.ts';
-import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { putInto, StoreEditor, withKernels } from './store-editor.ts';
 import { DIRECTORY, newDisk, SMALL } from './support.ts';
 

@@ -5,13 +5,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { WeirpoolError } from '../../../src/errors.ts';
 import { KERNELS_WASM } from '../../../src/generated/assets.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
 import { verifyStore } from '../../../src/recovery/verify.ts';
 import { NodeImage } from '../../../src/tree/node-image.ts';
 import type { Tree } from '../../../src/tree/tree.ts';
 import { checkTrees } from '../../../src/tree/verify-trees.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { BROKEN_STORES, Broken, fileName, healthyStore } from './broken-stores.ts';
 import { DIRECTORY, killed, openTrees } from './support.ts';
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { OPEN_WRITE } from '../../../src/fs/files.ts';
 import { KERNELS_WASM } from '../../../src/generated/assets.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
 import { BLOCK_BYTES, FIRST_RECORD } from '../../../src/store/manifest.ts';
 import {
@@ -16,7 +17,6 @@ import {
 } from '../../../src/tree/salvage.ts';
 import { Weirpool } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { BROKEN_STORES, Broken, fileName, healthyStore } from './broken-stores.ts';
 import { StoreEditor } from './store-editor.ts';
 import { DIRECTORY, killed, newDisk, openTrees, SMALL } from './support.ts';

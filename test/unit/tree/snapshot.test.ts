@@ -4,11 +4,11 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { SNAPSHOT_ENTRIES } from '../../../src/generated/layout.ts';
+import { faultyFileSystem, patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import type { Snapshot } from '../../../src/tree/snapshot.ts';
 import type { Tree } from '../../../src/tree/tree.ts';
 import type { Weirpool } from '../../../src/tree/weirpool.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem, patched, systemError } from '../../../src/harness/faulty-file-system.ts';
 import { DIRECTORY, newDisk, openTrees } from './support.ts';
 
 const TEXT = { key: 'utf8', value: 'utf8' } as const;

@@ -1,7 +1,7 @@
 /** Stores of trees on a disk in memory, everything inline. */
 import { onTestFinished } from 'vitest';
-import { Weirpool, type WeirpoolOptions } from '../../../src/tree/weirpool.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { Weirpool, type WeirpoolOptions } from '../../../src/tree/weirpool.ts';
 
 export const DIRECTORY = '/sim';
 const RING_BYTES = 64 * 1024;

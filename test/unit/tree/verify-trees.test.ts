@@ -1,11 +1,11 @@
 /** Checking trees: nothing in healthy stores, and one code for each invariant that is broken. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { KERNELS_WASM } from '../../../src/generated/assets.ts';
+import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
 import { type VerifyProgress, verifyStore } from '../../../src/recovery/verify.ts';
 import { checkTrees } from '../../../src/tree/verify-trees.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import type { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { BROKEN_STORES, Broken, healthyStore } from './broken-stores.ts';
 import { DIRECTORY, killed, newDisk, openTrees } from './support.ts';
 

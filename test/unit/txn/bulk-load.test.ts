@@ -2,12 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { H_CREATED, S_WRITING, SLOT_BYTES, SLOTS } from '../../../src/generated/layout.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import type { PoolOptions } from '../../../src/pool/options.ts';
 import type { BufferPool } from '../../../src/pool/pool.ts';
 import { BULK_OWNER } from '../../../src/store/contract.ts';
 import type { BulkRange } from '../../../src/txn/bulk-load.ts';
 import { Random, testSeed } from '../../support/seed.ts';
-import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { change, killed, openLogged } from '../pool/logged.ts';
 import {
   attachOther,

@@ -1,6 +1,11 @@
 /** Pools with a log for these tests: everything inline, on a disk in memory that fails on demand. */
 import { onTestFinished, vi } from 'vitest';
 import { type Capture, Round } from '../../../src/checkpoint/round.ts';
+import {
+  type FaultyFileSystem,
+  faultyFileSystem,
+} from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import type { ThreadMemory } from '../../../src/memory/pool-memory.ts';
 import type { LogServices } from '../../../src/memory/services.ts';
 import { closeOpened } from '../../../src/pool/close.ts';
@@ -14,8 +19,6 @@ import type { BlobId } from '../../../src/store/contract.ts';
 import type { Op } from '../../../src/txn/op.ts';
 import type { Change, ChangeOptions } from '../../../src/txn/transactions.ts';
 import type { LogRecord } from '../../../src/wal/format.ts';
-import { type FaultyFileSystem, faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 
 export const BLOB_BYTES = 4096;
 export const DIRECTORY = '/sim';

@@ -7,11 +7,11 @@ import {
   H_LOG_WRITTEN,
   H_WANT_DURABLE,
 } from '../../../src/generated/layout.ts';
+import type { FileCall, FilePlan } from '../../../src/harness/faulty-file-system.ts';
 import type { ThreadMemory } from '../../../src/memory/pool-memory.ts';
 import type { LogServices } from '../../../src/memory/services.ts';
 import { BufferPool } from '../../../src/pool/pool.ts';
 import type { DurabilityLevel } from '../../../src/wal/durability.ts';
-import type { FileCall, FilePlan } from '../../../src/harness/faulty-file-system.ts';
 import {
   attachOther,
   closeAfterTest,

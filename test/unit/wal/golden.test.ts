@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { decodeSegmentHeader, LOG_BLOCK_BYTES } from '../../../src/wal/format.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { decodeSegmentHeader, LOG_BLOCK_BYTES } from '../../../src/wal/format.ts';
 import { diskOf, imageOf, payloadOf, STORE_ID, scan, sums, TestLog } from './support.ts';
 
 const FOLDER = join(import.meta.dirname, '../../golden');

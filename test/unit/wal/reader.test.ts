@@ -1,7 +1,7 @@
 /** Reading a log that is whole, torn, cut, damaged, or not all there. */
 import { describe, expect, it } from 'vitest';
-import { encodeSegmentHeader, LOG_BLOCK_BYTES } from '../../../src/wal/format.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { encodeSegmentHeader, LOG_BLOCK_BYTES } from '../../../src/wal/format.ts';
 import { errorFrom } from '../store/support.ts';
 import {
   codeOf,

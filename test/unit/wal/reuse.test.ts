@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { type FileSystem, nodeFileSystem } from '../../../src/fs/file-system.ts';
 import { DIRECT } from '../../../src/fs/files.ts';
-import { LogWriter } from '../../../src/wal/segment-writer.ts';
 import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
+import { LogWriter } from '../../../src/wal/segment-writer.ts';
 import { accessTo, imageOf, recordAt, SEGMENT_BYTES, STORE_ID, scan, sums } from './support.ts';
 
 const EMPTY_END = scan(new SimFileSystem()).end;

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { LOG_BLOCK_BYTES, RING_BYTES_MAX, segmentBytesFor } from '../../../src/wal/format.ts';
 import { LogReader } from '../../../src/wal/reader.ts';
 import { defaultSegmentBytes, LogWriter } from '../../../src/wal/segment-writer.ts';
-import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { errorFrom } from '../store/support.ts';
 import {
   accessTo,

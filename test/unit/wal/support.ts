@@ -2,13 +2,13 @@
 import type { FileSystem } from '../../../src/fs/file-system.ts';
 import { DirectorySync } from '../../../src/fs/files.ts';
 import { KERNELS_WASM } from '../../../src/generated/assets.ts';
+import { systemError } from '../../../src/harness/faulty-file-system.ts';
+import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
 import type { DirectoryAccess } from '../../../src/store/manifest-files.ts';
 import { encodeRecord, type LogRecord, LogSums } from '../../../src/wal/format.ts';
 import { type LogEnd, LogReader, type LogSource } from '../../../src/wal/reader.ts';
 import { LogWriter } from '../../../src/wal/segment-writer.ts';
-import { systemError } from '../../../src/harness/faulty-file-system.ts';
-import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 
 export const STORE_ID = 0x0123_4567_89ab_cdefn;
 export const DIRECTORY = '/sim';

@@ -1,12 +1,11 @@
-/** The product, broken in ways that systems of this kind were broken in; each must be caught. */
-import type { Patch } from '../../support/variant.ts';
+/**
+ * The product, broken in ways that systems of this kind were broken in; each must be caught on a
+ * simulated disk.
+ */
+import type { Broken } from './catching.ts';
 
-export interface Broken {
-  readonly title: string;
-  readonly patches: readonly Patch[];
-  /** Whether it takes a failing disk to see it; else a crash is enough. */
-  readonly failing?: boolean;
-}
+const POINTS = { mode: 'points', subject: 'pool' } as const;
+const FAULTS = { mode: 'faults', subject: 'pool' } as const;
 
 const ROUND = 'src/checkpoint/round.ts';
 const JOURNAL = 'src/wal/journal.ts';
@@ -16,9 +15,10 @@ const WRITER = 'src/wal/segment-writer.ts';
 const STORE = 'src/store/mapped-store.ts';
 const DIRTY = 'assembly/dirty.ts';
 
-export const BROKEN: readonly Broken[] = [
+export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
     title: 'W2D commits a manifest before the slots that it names are synced',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -29,6 +29,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'W2D acknowledges as synced what is only written',
+    ...POINTS,
     patches: [
       {
         file: JOURNAL,
@@ -39,6 +40,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'W2D writes blobs before the log is durable up to S',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -49,6 +51,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '13 trims the log before the manifest is durable',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -59,6 +62,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'I2 trims the log up to what is durable, beyond the cut',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -70,6 +74,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '4 retires a frame although it was changed again',
+    ...POINTS,
     patches: [
       {
         file: DIRTY,
@@ -81,6 +86,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '1 drains the dirty set, so that a captured frame looks clean',
+    ...POINTS,
     patches: [
       {
         file: DIRTY,
@@ -91,6 +97,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '9 changes a captured frame before its image is copied',
+    ...POINTS,
     patches: [
       {
         file: OP,
@@ -101,6 +108,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '11 lets deletes reach the mapping before the round has succeeded',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -117,6 +125,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'I3 commits deletes that came after the capture',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -127,6 +136,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'I3 takes S when it commits, not when it captures',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -137,21 +147,24 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'I3 leaves the roots out of the cut',
+    ...POINTS,
     patches: [{ file: ROUND, find: 'roots: capture.roots,', replace: 'roots: new Map(),' }],
   },
   {
     title: '25 replays a record twice',
+    ...POINTS,
     patches: [
       {
         file: REPLAY,
         find: '      this.#replay(record, transactions);\n',
         replace:
-          '      this.#replay(record, transactions);\n      if (at === 1) this.#replay(record, transactions);\n',
+          '      this.#replay(record, transactions);\n      if (this.replayed === 1) this.#replay(record, transactions);\n',
       },
     ],
   },
   {
     title: 'R1 appends to the log again what it replays',
+    ...POINTS,
     patches: [
       {
         file: REPLAY,
@@ -185,6 +198,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '20 starts its seqs again where the log ends',
+    ...POINTS,
     patches: [
       {
         file: WRITER,
@@ -195,6 +209,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'hands out ids that no manifest has reserved',
+    ...POINTS,
     patches: [
       {
         file: STORE,
@@ -205,6 +220,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'I6 gives the old slot back before the commit',
+    ...POINTS,
     patches: [
       {
         file: ROUND,
@@ -219,7 +235,9 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'takes an image that was preserved for a failed round',
-    failing: true,
+    ...FAULTS,
+    runs: 1,
+    tries: 12,
     patches: [
       {
         file: ROUND,
@@ -230,7 +248,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'I1 forgets what a failed round has captured',
-    failing: true,
+    ...FAULTS,
     patches: [
       {
         file: ROUND,
@@ -241,7 +259,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'syncs the log again after a sync of it has failed',
-    failing: true,
+    ...FAULTS,
     patches: [
       {
         file: WRITER,
@@ -252,7 +270,8 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: 'lets a round wait for ever for a log that cannot be written',
-    failing: true,
+    ...FAULTS,
+    runs: 8,
     patches: [
       {
         file: ROUND,
@@ -263,7 +282,7 @@ export const BROKEN: readonly Broken[] = [
   },
   {
     title: '19 writes what is left of a group behind the part that was written before it failed',
-    failing: true,
+    ...FAULTS,
     patches: [
       {
         file: WRITER,

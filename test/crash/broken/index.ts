@@ -1,0 +1,5 @@
+/** All broken builds. */
+import type { Broken } from './catching.ts';
+import { BROKEN_ON_SIMULATED_DISKS } from './simulated.ts';
+
+export const BROKEN: readonly Broken[] = [...BROKEN_ON_SIMULATED_DISKS];

@@ -1,0 +1,35 @@
+/** The modes of the harness on simulated disks, shortly; `npm run crash` runs them at length. */
+import { describe, expect, it } from 'vitest';
+import { testSeed } from '../support/seed.ts';
+import { runCrash } from './broken/catching.ts';
+
+const TIMEOUT_MS = 300_000;
+
+interface Case {
+  readonly mode: string;
+  readonly runs: number;
+  /** What it must have done at least. */
+  readonly did: Readonly<Record<string, number>>;
+}
+
+const CASES: readonly Case[] = [
+  { mode: 'points', runs: 2, did: { images: 1000 } },
+  { mode: 'faults', runs: 16, did: { injections: 100 } },
+  { mode: 'rot', runs: 4, did: { placements: 1000 } },
+];
+
+describe('the harness finds nothing lost', () => {
+  it.each(CASES)(
+    '$mode, $runs runs',
+    async ({ mode, runs, did }) => {
+      const args = [mode, '--runs', String(runs), '--seed', String(testSeed())];
+      const { report, violation } = await runCrash(args);
+      expect(violation).toBe('');
+      expect(report).toMatchObject({ mode, runs, violations: 0 });
+      for (const [what, least] of Object.entries(did)) {
+        expect(report[what], what).toBeGreaterThanOrEqual(least);
+      }
+    },
+    TIMEOUT_MS,
+  );
+});
