@@ -69,10 +69,17 @@ export class Catalog {
   }
 
   #root(): BlobId {
-    return this.#store.log.roots.get(TREE_OWNER) ?? this.#make();
+    return this.#store.log.roots.get(TREE_OWNER) ?? this.make();
   }
 
-  #make(): BlobId {
+  /**
+   * Root of the catalog, which is made if it is missing: by the opener, before anybody else can
+   * join. Nothing would keep two threads from making one each, and the trees in one of them would
+   * be lost.
+   *
+   * @throws {WeirpoolError} `READ_ONLY`: there is none, and nobody may make it.
+   */
+  make(): BlobId {
     const { log, nodes } = this.#store;
     return log.transactions.change(
       (op) => {

@@ -120,7 +120,9 @@ export class Weirpool implements AsyncDisposable {
     try {
       store ??= storeOf(pool, flushBytes);
       if (!readOnly) store.assertFrames();
-      return new Weirpool(pool, store, { flushBytes, readOnly });
+      const opened = new Weirpool(pool, store, { flushBytes, readOnly });
+      if (!readOnly) opened.#catalog.make();
+      return opened;
     } catch (error) {
       await pool.close();
       throw error;

@@ -2,6 +2,7 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
 import type { Codec } from '../../../src/tree/codec.ts';
+import { TREE_OWNER } from '../../../src/tree/store.ts';
 import { killed, newDisk, openTrees } from './support.ts';
 
 const TEXT = { key: 'utf8', value: 'utf8' } as const;
@@ -9,6 +10,21 @@ const TEXT = { key: 'utf8', value: 'utf8' } as const;
 function numbered(count: number): [string, string][] {
   return Array.from({ length: count }, (_, n) => [`key/${String(n).padStart(5, '0')}`, `v${n}`]);
 }
+
+describe('a new store', () => {
+  it('has its catalog when it is open: two threads would make one each, and lose one', async () => {
+    const disk = newDisk();
+    const db = await openTrees(disk);
+    const catalog = db.pool.root(TREE_OWNER);
+    expect(catalog).toBeDefined();
+    db.tree('t', TEXT).put('a', 'one');
+    expect(db.pool.root(TREE_OWNER)).toBe(catalog);
+    await db.close();
+    const again = await openTrees(disk);
+    expect(again.pool.root(TREE_OWNER)).toBe(catalog);
+    expect(again.pool.list()).toHaveLength(2);
+  });
+});
 
 describe('one key', () => {
   it('is put, read in every way, replaced, deleted and put again', async () => {
