@@ -8,7 +8,8 @@ import { runInNewContext } from 'node:vm';
 const POOLS_BETWEEN = 100;
 
 setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+/** A full collection, now. */
+export const collectGarbage = runInNewContext('gc') as () => void;
 
 let pools = 0;
 
@@ -17,5 +18,5 @@ export async function countPool(): Promise<void> {
   if (++pools % POOLS_BETWEEN !== 0) return;
   // A wait on shared memory that has ended is settled, and lets go, when the event loop turns.
   await new Promise(setImmediate);
-  collect();
+  collectGarbage();
 }

@@ -5,6 +5,9 @@
 import { randomInt } from 'node:crypto';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { faultsMode } from './faults.ts';
+import { killMode } from './kill.ts';
+import { live } from './live.ts';
+import { liveThread } from './live-thread.ts';
 import { hasWorked, type Mode, type Outcome, runMode } from './mode.ts';
 import { type PartContext, type Play, playPart } from './parts.ts';
 import { pointsMode, workloadsOf } from './points.ts';
@@ -129,6 +132,7 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => pointsMode(workloadsOf(context)),
   (context) => faultsMode(workloadsOf(context)),
   (context) => rotMode(workloadsOf(context)),
+  killMode,
 ];
 
-const PLAYS: Readonly<Record<string, Play>> = {};
+const PLAYS: Readonly<Record<string, Play>> = { live, 'live-thread': liveThread };

@@ -29,6 +29,21 @@ export interface Mark {
   readonly seqMax: number;
 }
 
+/**
+ * How a state has come to be: everybody has stopped and says what is there, the store was closed,
+ * the process has died, the power was lost.
+ */
+export type End = 'quiet' | 'close' | 'death' | 'power loss';
+
+/** The fewest commits that must be there after such an end. */
+export function leastAfter(
+  end: End,
+  { issued, written, synced }: Pick<Mark, 'issued' | 'written' | 'synced'>,
+): number {
+  if (end === 'death') return written;
+  return end === 'power loss' ? synced : issued;
+}
+
 const NOTHING: Facts = new Map();
 const DIFFERENCES_MAX = 8;
 

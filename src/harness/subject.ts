@@ -43,6 +43,12 @@ export interface Opened {
 export interface Subject<S extends Opened = Opened, O = unknown> {
   /** For reports and `--subject`. */
   readonly name: string;
+  /**
+   * Its operations change facts of other threads' parts as well. What they change is then asked in
+   * the order of the log (`expect`); what they are still depends on what the thread can know: the
+   * facts when it began, and its own changes. Default false.
+   */
+  readonly shared?: boolean;
   /** Opens what is in the directory, or makes it; small limits find more, and sooner. */
   open(directory: string, options: HarnessOptions): Promise<S>;
   /** Joins what another thread has opened. Without it, processes under test have one thread. */
