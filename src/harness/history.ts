@@ -35,9 +35,9 @@ export interface HistoryCounts {
 }
 
 export class History {
-  readonly violations: string[] = [];
   readonly counts: HistoryCounts = { done: 0, acknowledged: 0, lost: 0, unsaid: 0, compared: 0 };
   readonly #subject: AnySubject;
+  #violations: string[] = [];
   #task: LiveTask | undefined;
   #safe: Facts | undefined;
   #done: Done[] = [];
@@ -62,6 +62,13 @@ export class History {
     if (this.#end === 'death') this.#end = 'power loss';
   }
 
+  /** What was wrong since the last call. */
+  takeViolations(): string[] {
+    const violations = this.#violations;
+    this.#violations = [];
+    return violations;
+  }
+
   /** Facts that are safe, once a process has told any. */
   get facts(): Facts | undefined {
     return this.#safe;
@@ -80,7 +87,7 @@ export class History {
     else if (what === 'quiet') this.#compare(line.slice(what.length + 1), 'quiet');
     else if (what === 'running') this.#beginShift(thread);
     else if (what === 'closed') this.#end = 'close';
-    else if (what === 'wrong') this.violations.push(line.slice(what.length + 1));
+    else if (what === 'wrong') this.#violations.push(line.slice(what.length + 1));
   }
 
   #beginShift(shift: number): void {
@@ -95,7 +102,7 @@ export class History {
   #hearBegin(thread: number, sum: number): void {
     const operation = this.#drawers.get(thread)?.next();
     if (sumOfOperation(operation) !== sum) {
-      this.violations.push('the subject draws differently the second time: see Subject.draw');
+      this.#violations.push('the subject draws differently the second time: see Subject.draw');
     }
     this.#pending.set(thread, { thread, operation, seq: undefined });
   }
@@ -116,7 +123,7 @@ export class History {
     let at = this.#done.length;
     while (at > 0 && (this.#done[at - 1] as Done).seq > seq) at--;
     if (this.#done[at - 1]?.seq === seq || seq <= this.#seqMax) {
-      this.violations.push(`seq ${seq} was used before`);
+      this.#violations.push(`seq ${seq} was used before`);
     }
     this.#done.splice(at, 0, step);
   }
@@ -126,7 +133,7 @@ export class History {
     const { operation } = this.#take(thread);
     const drawer = this.#drawers.get(thread) as Drawer;
     if (drawer.changes(operation)) {
-      this.violations.push(
+      this.#violations.push(
         `nothing was done by ${JSON.stringify(operation)}, which was to do some`,
       );
     }
@@ -180,7 +187,7 @@ export class History {
     if (typeof match === 'string') {
       const acknowledged = this.#done[least - 1]?.seq;
       const upTo = acknowledged === undefined ? '' : `, with everything up to seq ${acknowledged}`;
-      this.violations.push(`after ${end}${upTo}: ${match}`);
+      this.#violations.push(`after ${end}${upTo}: ${match}`);
       return;
     }
     this.counts.lost += this.#done.length - match.kept;

@@ -4,15 +4,12 @@
  * A run is one store and several lives. After each one the store's files are verified; the next
  * process opens what was left, says what it holds, which the history judges, and goes on.
  */
-import { verify } from '../tree/verify.ts';
-import { History } from './history.ts';
-import { Life, type LifeEnd } from './life.ts';
-import type { LifeEnding, LiveTask } from './live-protocol.ts';
+import type { LifeEnding } from './live-protocol.ts';
 import type { Mode, Run } from './mode.ts';
 import type { PartContext } from './parts.ts';
 import type { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
-import { removeDirectory, temporaryDirectory } from './temporary.ts';
+import { type Ended, Trial, type TrialTask } from './trial.ts';
 
 const RUNS = 13;
 const LIVES = 8;
@@ -34,21 +31,21 @@ const UNKILLED_SHARE = 0.1;
 
 /** What happens to a life. */
 interface Plan {
-  readonly task: LiveTask;
+  readonly task: TrialTask;
   readonly moment: Moment | undefined;
   /** The how manieth such line of its life. */
   readonly nth: number;
   readonly delayMs: number;
 }
 
-function draw(random: Random, subject: AnySubject, directory: string): Plan {
-  const common = { subject: subject.name, directory, seed: random.uint32() };
+function draw(random: Random): Plan {
+  const seed = random.uint32();
   const threads = 2 + random.int(3);
   const endAfterMs = 1 + random.int(150);
   if (random.chance(UNKILLED_SHARE)) {
     const ending = random.pick(UNKILLED);
     return {
-      task: { ...common, threads, endAfterMs, ending },
+      task: { seed, threads, endAfterMs, ending },
       moment: undefined,
       nth: 0,
       delayMs: 0,
@@ -57,7 +54,7 @@ function draw(random: Random, subject: AnySubject, directory: string): Plan {
   const moment = random.pick(ALL);
   const ends = moment === 'closing' ? endAfterMs : 0;
   return {
-    task: { ...common, threads, endAfterMs: ends, ending: 'close' },
+    task: { seed, threads, endAfterMs: ends, ending: 'close' },
     moment,
     nth: moment === 'round' ? 1 + random.int(8) : 1,
     delayMs: random.float() * MOMENTS[moment].ms,
@@ -65,70 +62,14 @@ function draw(random: Random, subject: AnySubject, directory: string): Plan {
 }
 
 /** Lives until it is killed as planned, or ends. */
-function liveOnce(self: string, plan: Plan, history: History): Promise<LifeEnd> {
-  const { task, moment, nth, delayMs } = plan;
+function liveOnce(trial: Trial, { task, moment, nth, delayMs }: Plan): Promise<Ended> {
   const begins = moment === undefined ? undefined : MOMENTS[moment].line;
   let left = nth;
-  history.begin(task);
-  const life = new Life({
-    self,
-    task,
-    onLine(line) {
-      history.hear(line);
+  return trial.live(task, {
+    onLine(line, life) {
       if (line.split(' ', 1)[0] === begins && --left === 0) setTimeout(() => life.kill(), delayMs);
     },
   });
-  return life.ended;
-}
-
-/** What is wrong with the way in which a process has ended, if anything. */
-export function wrongEnd(end: LifeEnd, { ending }: LiveTask): string | undefined {
-  const { code, signal, last, stderr, wasSilent } = end;
-  if (wasSilent) return `the process has said nothing for too long after: ${last}`;
-  if (signal === 'SIGKILL' || (code === 0 && last === 'closed')) return undefined;
-  if (ending !== 'close' && code !== 0 && last.startsWith('leaving')) return undefined;
-  return `the process has ended by itself, code ${code}, signal ${signal}, after ${last}: ${stderr}`;
-}
-
-/** A store, and everything that has ever been said about it. */
-export class Trial {
-  readonly directory: string = temporaryDirectory('kill');
-  readonly subject: AnySubject;
-  readonly history: History;
-  readonly #self: string;
-
-  constructor(subject: AnySubject, self: string) {
-    this.subject = subject;
-    this.history = new History(subject);
-    this.#self = self;
-  }
-
-  /** One life, and the files after it: what is wrong. */
-  async live(plan: Plan): Promise<{ readonly end: LifeEnd; readonly wrong: readonly string[] }> {
-    const end = await liveOnce(this.#self, plan, this.history);
-    const ended = wrongEnd(end, plan.task);
-    const wrong = [...this.history.violations, ...(ended === undefined ? [] : [ended])];
-    if (wrong.length === 0) wrong.push(...(await this.#verify()));
-    return { end, wrong };
-  }
-
-  /** Before it was open for the first time there may be no store. */
-  async #verify(): Promise<string[]> {
-    if (this.history.facts === undefined) return [];
-    const { findings } = await verify(this.directory);
-    return findings.map((finding) => `verify: ${JSON.stringify(finding)}`);
-  }
-
-  /** Opens it, and closes it. */
-  look(seed: number): ReturnType<Trial['live']> {
-    const common = { subject: this.subject.name, directory: this.directory, seed };
-    const task: LiveTask = { ...common, threads: 0, endAfterMs: 0, ending: 'close' };
-    return this.live({ task, moment: undefined, nth: 0, delayMs: 0 });
-  }
-
-  end(): void {
-    removeDirectory(this.directory);
-  }
 }
 
 export function killMode({ subjects, self }: PartContext): Mode {
@@ -140,12 +81,12 @@ export function killMode({ subjects, self }: PartContext): Mode {
       const trial = new Trial(subjects[number % subjects.length] as AnySubject, self);
       try {
         for (let n = 0; n < LIVES && !signal.aborted; n++) {
-          const plan = draw(random, trial.subject, trial.directory);
-          const { end, wrong } = await trial.live(plan);
+          const plan = draw(random);
+          const { end, wrong } = await liveOnce(trial, plan);
           if (end.signal === 'SIGKILL') tally.kills++;
           if (wrong.length > 0) return wrong.map((text) => `life ${n}, ${describe(plan)}: ${text}`);
         }
-        return (await trial.look(random.uint32())).wrong;
+        return await trial.look(random.uint32());
       } finally {
         trial.end();
       }

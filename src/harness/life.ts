@@ -31,6 +31,8 @@ export interface LifeEnd {
   readonly stderr: string;
   /** Its last line. */
   readonly last: string;
+  /** It has said that it goes without a close. */
+  readonly isLeaving: boolean;
   /** It said nothing for too long, and was killed for that. */
   readonly wasSilent: boolean;
 }
@@ -45,6 +47,7 @@ export class Life {
   #pid: number | undefined;
   #last = '';
   #stderr = '';
+  #isLeaving = false;
   #wasSilent = false;
   #silence: NodeJS.Timeout | undefined;
 
@@ -78,6 +81,7 @@ export class Life {
 
   #hear(line: string): void {
     this.#last = line;
+    this.#isLeaving ||= line === 'leaving';
     if (line.startsWith('opening ')) this.#pid = Number(line.slice('opening '.length));
     this.#listen();
   }
@@ -125,7 +129,7 @@ export class Life {
       this.#child.once('exit', forget);
       this.#child.once('close', (code, signal) => {
         const [stderr, last, wasSilent] = [this.#stderr, this.#last, this.#wasSilent];
-        resolve({ code, signal, stderr, last, wasSilent });
+        resolve({ code, signal, stderr, last, isLeaving: this.#isLeaving, wasSilent });
       });
     });
   }

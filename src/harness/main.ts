@@ -14,6 +14,7 @@ import { pointsMode, workloadsOf } from './points.ts';
 import { SEED_END } from './random.ts';
 import { Reporter } from './reporter.ts';
 import { rotMode } from './rot.ts';
+import { terminateMode } from './terminate.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -133,6 +134,7 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => faultsMode(workloadsOf(context)),
   (context) => rotMode(workloadsOf(context)),
   killMode,
+  terminateMode,
 ];
 
 const PLAYS: Readonly<Record<string, Play>> = { live, 'live-thread': liveThread };
