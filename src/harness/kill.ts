@@ -61,6 +61,11 @@ function draw(random: Random): Plan {
   };
 }
 
+/** A process that is killed at a random moment, or ends in another way. */
+export function killOnce(trial: Trial, random: Random): Promise<Ended> {
+  return liveOnce(trial, draw(random));
+}
+
 /** Lives until it is killed as planned, or ends. */
 function liveOnce(trial: Trial, { task, moment, nth, delayMs }: Plan): Promise<Ended> {
   const begins = moment === undefined ? undefined : MOMENTS[moment].line;

@@ -33,11 +33,16 @@ export interface LiveTask {
   /** When it ends by itself, in ms after its threads have begun; 0: never. */
   readonly endAfterMs: number;
   readonly ending: LifeEnding;
-  /** Threads, also those of the pool, that are terminated before it ends. Default 0. */
+  /**
+   * Threads, also those of the pool, that are terminated, one in a shift; it ends by itself after
+   * the last one, too. Default 0.
+   */
   readonly deaths?: number;
+  /** Of a shift: that a thread is terminated in it. Default 1. */
+  readonly deathChance?: number;
   /** Codes of errors that are to be expected, because faults are injected. Default: none. */
   readonly tolerated?: readonly string[];
-  /** How often threads are stopped, figures are taken and the subject is reopened, in ms. */
+  /** Longest shift, in ms; figures are told after each. Default: a shift ends with the life. */
   readonly shiftMs?: number;
 }
 

@@ -29,7 +29,7 @@ const SERVICE_DEATHS = 0.2;
 /** Within this time the death of a service must have stopped the pool, in ms. */
 const PATIENCE_MS = 10_000;
 const SHIFTS_MAX = 3;
-/** Rounds that fail, with what was to be expected, before the process gives up. */
+/** Openings and rounds that fail, with what was to be expected, before the process gives up. */
 const TRIES_MAX = 100;
 const RETRY_MS = 20;
 const EXIT_CODE = 3;
@@ -79,8 +79,8 @@ class LiveProcess {
   }
 
   get #isOver(): boolean {
-    if ((this.#task.deaths ?? 0) > 0) return this.#deathsLeft <= 0;
-    return performance.now() >= (this.#endAt as number);
+    const hadItsDeaths = (this.#task.deaths ?? 0) > 0 && this.#deathsLeft <= 0;
+    return hadItsDeaths || performance.now() >= (this.#endAt as number);
   }
 
   #isTolerated(error: unknown): boolean {
@@ -89,18 +89,22 @@ class LiveProcess {
 
   // --- opening, closing ----------------------------------------------------------------------------
 
-  /** @returns Whether it is open; a refusal that was to be expected ends the process. */
+  /** Whether it is open; refusals that were to be expected end the process after a while. */
   async #open(): Promise<boolean> {
-    say('opening', process.pid);
-    try {
-      this.#opened = await this.#subject.open(this.#task.directory, { threads: 'workers' });
-    } catch (error) {
-      if (!this.#isTolerated(error)) throw error;
-      say('refused', codeOf(error), lineOf(error));
-      return false;
+    for (let n = 0; n < TRIES_MAX; n++) {
+      say('opening', process.pid);
+      try {
+        this.#opened = await this.#subject.open(this.#task.directory, { threads: 'workers' });
+        this.#look('open');
+        return true;
+      } catch (error) {
+        if (!this.#isTolerated(error)) throw error;
+        say('refused', codeOf(error), lineOf(error));
+        await this.#opened?.close().catch(() => undefined);
+        await nap(RETRY_MS);
+      }
     }
-    this.#look('open');
-    return true;
+    return false;
   }
 
   /** Tells what it holds. */
@@ -127,7 +131,7 @@ class LiveProcess {
   /** Ends the process without a close, whatever its threads are in the middle of. */
   #leave(): void {
     say('leaving');
-    if (this.#task.ending === 'exit') process.exit(EXIT_CODE);
+    if (this.#task.ending !== 'throw') process.exit(EXIT_CODE);
     setImmediate(() => {
       throw new Planned('the main thread ends as planned');
     });
@@ -161,7 +165,8 @@ class LiveProcess {
       say('running', number);
       shift.release();
       const until = Math.min(this.#endAt as number, performance.now() + shiftMs);
-      const death = this.#deathsLeft > 0 ? this.#killIn(shift) : undefined;
+      const isDeadly = this.#deathsLeft > 0 && this.#random.chance(this.#task.deathChance ?? 1);
+      const death = isDeadly ? this.#killIn(shift) : undefined;
       await Promise.all([this.#work(hand, shift, until), death]);
     }
     await shift.end();
@@ -288,7 +293,8 @@ class LiveProcess {
         break;
       } catch (error) {
         if (hasStopped(error)) return !this.#hasStopped();
-        if (!this.#isTolerated(error) || n === TRIES_MAX) throw error;
+        if (!this.#isTolerated(error)) throw error;
+        if (n === TRIES_MAX) this.#leave();
         await nap(RETRY_MS);
       }
     }

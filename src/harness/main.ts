@@ -14,6 +14,7 @@ import { pointsMode, workloadsOf } from './points.ts';
 import { SEED_END } from './random.ts';
 import { Reporter } from './reporter.ts';
 import { rotMode } from './rot.ts';
+import { soakMode } from './soak.ts';
 import { terminateMode } from './terminate.ts';
 
 const EXIT_FAILURE = 1;
@@ -135,6 +136,7 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => rotMode(workloadsOf(context)),
   killMode,
   terminateMode,
+  soakMode,
 ];
 
 const PLAYS: Readonly<Record<string, Play>> = { live, 'live-thread': liveThread };

@@ -36,6 +36,8 @@ export interface Run {
   readonly random: Random;
   /** To be counted up. */
   readonly tally: Tally;
+  /** The time that was given, if one was. */
+  readonly seconds: number | undefined;
   /** When the time that was given is over; long runs end early then, without a violation. */
   readonly signal: AbortSignal;
 }
@@ -101,7 +103,9 @@ export async function runMode(mode: Mode, options: ModeOptions): Promise<Outcome
     try {
       for (let number = only ?? 0; number < end && !signal.aborted; number++) {
         const random = Random.fork(seed, number);
-        const found = await attempt(() => mode.run({ number, seed, random, tally, signal }));
+        const found = await attempt(() =>
+          mode.run({ number, seed, random, tally, seconds, signal }),
+        );
         tally.runs++;
         onProgress?.(tally);
         if (found.length === 0) continue;
