@@ -18,6 +18,9 @@ const OPTIONS: WeirpoolOptions = {
   checkpoint: { intervalMs: 0, ageMs: 0, dirtyFrames: 16 },
 };
 
+/** Threads share the frames: each of them must have enough for its largest batch. */
+const FRAMES_OF_THREADS = 320;
+
 const TREES = ['first', 'second'] as const;
 const KEYS = 60;
 const BATCH_MAX = 12;
@@ -83,7 +86,12 @@ function deleted(tree: Tree<string, string>, key: string): number | undefined {
 
 export const treeSubject: Subject<Weirpool, TreeOperation> = {
   name: 'tree',
-  open: (directory, options) => Weirpool.open(directory, { ...OPTIONS, ...options }),
+
+  open(directory, options) {
+    const frames = options.threads === 'workers' ? { frames: FRAMES_OF_THREADS } : {};
+    return Weirpool.open(directory, { ...OPTIONS, ...frames, ...options });
+  },
+
   attach: (handle) => Weirpool.attach(handle),
 
   draw(random, _facts, part): TreeOperation {
