@@ -27,7 +27,7 @@ export class Reporter {
     this.#began = Date.now();
     this.#seconds = seconds;
     if (json) return;
-    process.stderr.write(`${this.#mode.name}, seed ${seed}\n`);
+    console.log(`${this.#mode.name}, seed ${seed}`);
     if (!process.stderr.isTTY) return;
     const unit = seconds === undefined ? 'runs' : 'seconds';
     const format = `{bar} {value} of {total} ${unit} | {done}`;
