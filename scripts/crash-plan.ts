@@ -1,0 +1,151 @@
+/**
+ * `npm run crash:normal`, `npm run crash:long`: every mode of the harness until it has done what
+ * docs/testing.md promises, then every broken build.
+ *
+ * Two modes run at a time. What a mode has done is counted over as many processes as it takes, each
+ * with a seed of its own; the first violation ends the plan, and its replay line is printed.
+ */
+import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import Table from 'cli-table3';
+import { catchBroken } from '../test/crash/broken/catching.ts';
+import { BROKEN } from '../test/crash/broken/index.ts';
+import { bundleProgram } from '../test/support/scenario.ts';
+import { type Entry, PLANS, type Plan } from './crash-plans.ts';
+
+const LANES = 2;
+const SEED_END = 2 ** 32;
+/** Processes of one entry; a mode that counts nothing would go on for ever. */
+const PROCESSES_MAX = 2000;
+const COUNTS = ['images', 'kills', 'injections', 'placements', 'schedules'] as const;
+
+type Count = (typeof COUNTS)[number];
+type Counts = Record<Count | 'runs' | 'violations', number>;
+
+interface Row {
+  readonly entry: Entry;
+  readonly counts: Counts;
+  readonly seconds: number;
+  /** Why it could not be run, or what it has found. */
+  readonly said: string;
+}
+
+interface Ended {
+  readonly report: Counts;
+  readonly skipped: string | undefined;
+  readonly lines: readonly string[];
+}
+
+function runOnce(program: string, entry: Entry): Promise<Ended> {
+  const { mode, args, runs } = entry;
+  const limit = runs === undefined ? [] : ['--runs', String(runs)];
+  const seed = ['--seed', String(randomInt(SEED_END))];
+  const argv = ['--enable-source-maps', program, mode, ...args, ...limit, ...seed, '--json'];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (more: string) => {
+      text += more;
+    });
+    child.once('error', reject);
+    child.once('close', (code) => {
+      const lines = text.trim().split('\n');
+      try {
+        const report = JSON.parse(lines.at(-1) ?? '') as Counts;
+        const first = JSON.parse(lines[0] ?? '') as { skipped?: string };
+        resolve({ report, skipped: first.skipped, lines: lines.slice(0, -1) });
+      } catch {
+        reject(new Error(`${mode} ended with ${code} and no report: ${text.slice(-2000)}`));
+      }
+    });
+  });
+}
+
+function isReached({ least }: Entry, counts: Counts): boolean {
+  return Object.entries(least).every(([what, count]) => counts[what as Count] >= count);
+}
+
+/** As many processes as it takes. */
+async function runEntry(program: string, entry: Entry): Promise<Row> {
+  const began = Date.now();
+  const counts: Counts = {
+    runs: 0,
+    images: 0,
+    kills: 0,
+    injections: 0,
+    placements: 0,
+    schedules: 0,
+    violations: 0,
+  };
+  let said = '';
+  for (let processes = 0; processes < PROCESSES_MAX; processes++) {
+    const { report, skipped, lines } = await runOnce(program, entry);
+    for (const what of Object.keys(counts) as (keyof Counts)[]) counts[what] += report[what];
+    if (skipped !== undefined) said = `not run: ${skipped}`;
+    if (counts.violations > 0) said = lines.join('\n');
+    if (said !== '' || isReached(entry, counts)) break;
+  }
+  const seconds = (Date.now() - began) / 1000;
+  process.stderr.write(`${entry.mode}: ${seconds.toFixed(0)} s ${said}\n`);
+  return { entry, counts, seconds, said };
+}
+
+/** Entries in order, as lanes get free; none is begun after a violation. */
+async function runPlan(program: string, { entries }: Plan): Promise<Row[]> {
+  const rows: Row[] = [];
+  const left = [...entries];
+  const lane = async (): Promise<void> => {
+    for (let entry = left.shift(); entry !== undefined; entry = left.shift()) {
+      if (rows.some(({ counts }) => counts.violations > 0)) return;
+      rows.push(await runEntry(program, entry));
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  return rows;
+}
+
+function plain(head: readonly string[]): Table.Table {
+  return new Table({ head: [...head], style: { head: [], border: [] } });
+}
+
+function show(rows: readonly Row[]): void {
+  const table = plain(['mode', 'runs', ...COUNTS, 'seconds', 'violations']);
+  for (const { entry, counts, seconds } of rows) {
+    const cells = COUNTS.map((what) => counts[what] || '');
+    table.push([entry.mode, counts.runs, ...cells, seconds.toFixed(0), counts.violations]);
+  }
+  console.log(table.toString());
+}
+
+/** Whether every broken build is caught. */
+async function catchAll(): Promise<boolean> {
+  const table = plain(['broken build', 'mode', 'caught in run', 'seconds']);
+  const left = [...BROKEN];
+  let all = true;
+  const lane = async (): Promise<void> => {
+    for (let broken = left.shift(); broken !== undefined; broken = left.shift()) {
+      const { caught, report, seconds } = await catchBroken(broken, randomInt(SEED_END));
+      all &&= caught;
+      const run = caught ? (report['runs'] as number) : 'NOT CAUGHT';
+      table.push([broken.title, broken.mode, run, seconds.toFixed(1)]);
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  console.log(table.toString());
+  return all;
+}
+
+const [name = ''] = process.argv.slice(2);
+const plan = PLANS.get(name);
+if (plan === undefined) {
+  console.error(`usage: crash-plan ${[...PLANS.keys()].join('|')}`);
+  process.exitCode = 2;
+} else {
+  const program = await bundleProgram('test/crash/main.ts');
+  const rows = await runPlan(program, plan);
+  show(rows);
+  for (const { said } of rows) if (said !== '') console.log(said);
+  const isWell = rows.every(({ counts, said }) => counts.violations === 0 || said === '');
+  const caught = isWell && plan.broken ? await catchAll() : true;
+  if (!isWell || !caught) process.exitCode = 1;
+}
