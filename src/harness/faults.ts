@@ -197,10 +197,9 @@ type KindOfFault = Omit<Fault, 'n'>;
 
 /** Every kind of fault, in the order of the runs; those that find most come first. */
 export const FAULTS: readonly KindOfFault[] = [
-  ...(['write', 'syncData', 'rename', 'open'] as const).map(
-    (kind) => ({ kind, mode: 'once' }) as const,
-  ),
+  { kind: 'write', mode: 'once' },
   { kind: undefined, mode: 'full' },
+  ...(['syncData', 'rename', 'open'] as const).map((kind) => ({ kind, mode: 'once' }) as const),
   { kind: 'write', mode: 'full' },
   { kind: 'write', mode: 'short' },
   { kind: 'read', mode: 'short' },

@@ -1,5 +1,7 @@
 /** Public exports of weirpool/harness, nothing else. */
 
+export { faultsMode } from './faults.ts';
+export { type FaultyFileSystem, faultyFileSystem } from './faulty-file-system.ts';
 export { type HarnessProgram, main } from './main.ts';
 export {
   type CrashReport,
@@ -12,7 +14,11 @@ export {
 } from './mode.ts';
 export { type Commit, changed, differences, type Mark, Oracle } from './oracle.ts';
 export { type PartContext, type Play, startProcess, startThread } from './parts.ts';
+export { pointsMode } from './points.ts';
 export { Random } from './random.ts';
+export { rotMode } from './rot.ts';
+export { Session, type SessionParts, type Workload, workloadOf } from './session.ts';
+export { SimFileSystem } from './sim-file-system.ts';
 export type {
   Acknowledged,
   AnySubject,

@@ -271,7 +271,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
     title: 'lets a round wait for ever for a log that cannot be written',
     ...FAULTS,
-    runs: 8,
+    runs: 2,
     patches: [
       {
         file: ROUND,
