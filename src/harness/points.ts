@@ -110,6 +110,8 @@ export class CrashPoints {
   readonly #seed: number;
   readonly #tally: Tally;
   readonly violations: string[] = [];
+  /** Of this run, which must not depend on those before it. */
+  #images = 0;
 
   constructor(workload: Workload, seed: number, tally: Tally) {
     this.#workload = workload;
@@ -159,7 +161,8 @@ export class CrashPoints {
     call: number,
   ): Promise<void> {
     if (this.violations.length > 0) return;
-    const n = this.#tally.images++;
+    const n = this.#images++;
+    this.#tally.images++;
     const random = Random.fork(this.#seed, -1 - call);
     if (options.deeper?.(call) === true) {
       await this.#deeper(image, expectation, { ...options, deeper: () => false }, name);
@@ -176,7 +179,7 @@ export class CrashPoints {
     options: PointOptions,
     name: string,
   ): Promise<void> {
-    const random = Random.fork(this.#seed, this.#tally.images);
+    const random = Random.fork(this.#seed, this.#images);
     const { oracle, least } = expectation;
     const mark = { ...expectation.mark, written: least };
     let left: AnyOracle | undefined;
