@@ -11,7 +11,7 @@ import type { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
 import { type Ended, Trial, type TrialTask } from './trial.ts';
 
-const RUNS = 13;
+const RUNS = 15;
 const LIVES = 8;
 
 /** Moments of a life: the line that one begins with, and how long it lasts, in ms. */

@@ -226,19 +226,11 @@ class SubjectSession extends Session {
       oracle.acknowledge('synced', count);
     } else if (kind < 90) {
       await pool.flushIfNeeded(3);
-    } else if (kind < 95) {
+    } else if (kind < 97) {
       this.#evict();
     } else {
-      this.busy(() => this.#exercise());
+      this.busy(() => this.assertFacts());
     }
-  }
-
-  #exercise(): void {
-    const { random, oracle } = this;
-    if (oracle.isUndecided) this.#decide();
-    this.assertFacts();
-    const found = this.#subject.exercise?.(this.#opened, random, oracle.facts) ?? [];
-    oracle.violations.push(...found);
   }
 
   protected meanwhile(): void {

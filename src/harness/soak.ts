@@ -23,9 +23,9 @@ import { Trial } from './trial.ts';
 
 const MIB = 1024 * 1024;
 /** Without a time: until there are so many samples. */
-const SAMPLES = 32;
+const SAMPLES = 20;
 /** Of a shift of the long-lived process: it is sampled after each. */
-const SHIFT_MS_MIN = 150;
+const SHIFT_MS_MIN = 80;
 const SHIFT_MS_MAX = 2000;
 const SAMPLES_WANTED = 400;
 const DEATH_CHANCE = 0.3;
@@ -46,8 +46,8 @@ const ALLOWANCES = {
   external: { share: 0.1, fixed: 2 * MIB },
   descriptors: { share: 0, fixed: 3 },
   threads: { share: 0, fixed: 3 },
-  files: { share: 0.25, fixed: 256 * 1024 },
-  'files of the other store': { share: 0.25, fixed: 256 * 1024 },
+  files: { share: 0.25, fixed: 512 * 1024 },
+  'files of the other store': { share: 0.25, fixed: 512 * 1024 },
   'heap of the harness': { share: 0.1, fixed: 3 * MIB },
   'descriptors of the harness': { share: 0, fixed: 3 },
 } as const satisfies Readonly<Record<string, Allowance>>;
@@ -89,6 +89,7 @@ class Soak {
       if (this.#wrong.length === 0) {
         this.#wrong.push(...(await this.#resident.look(0)), ...(await this.#other.look(0)));
         this.#wrong.push(...this.#series.grown());
+        process.stderr.write(`medians of the second and the last quarter: ${this.#series}\n`);
       }
       return this.#wrong;
     } finally {
