@@ -1,4 +1,4 @@
-/** The modes of the harness on simulated disks, shortly; `npm run crash` runs them at length. */
+/** The modes of the harness, shortly; `npm run crash` runs them at length. */
 import { describe, expect, it } from 'vitest';
 import { testSeed } from '../support/seed.ts';
 import { runCrash } from './broken/catching.ts';
@@ -16,6 +16,9 @@ const CASES: readonly Case[] = [
   { mode: 'points', runs: 2, did: { images: 1000 } },
   { mode: 'faults', runs: 16, did: { injections: 100 } },
   { mode: 'rot', runs: 4, did: { placements: 1000 } },
+  { mode: 'kill', runs: 3, did: { kills: 10 } },
+  { mode: 'terminate', runs: 2, did: { kills: 20 } },
+  { mode: 'soak', runs: 1, did: { kills: 10 } },
 ];
 
 describe('the harness finds nothing lost', () => {

@@ -11,7 +11,7 @@ export const BALANCE = 100_000;
 
 const RING_BYTES = 16 * 1024;
 
-export const BANK_POOL: PoolOptions = {
+export const BANK_POOL = {
   // The share of an op with four threads is five frames: a ledger and four accounts.
   frames: 40,
   blobBytes: BLOB_BYTES,
@@ -23,7 +23,7 @@ export const BANK_POOL: PoolOptions = {
     intervalMs: 50,
   },
   checkpoint: { intervalMs: 30, ageMs: 40 },
-};
+} as const satisfies PoolOptions;
 
 export const MAX: TellerOptions = {
   moveMax: 4,

@@ -35,8 +35,9 @@ const VERSION = 2;
 const TELLER = 3;
 const NUMBER = 4;
 const SUM = WORDS - 1;
-/** Account. */
+/** Account: its money, and the number of the transaction that has opened it; 0: founded. */
 const BALANCE = 5;
+const BIRTH = 6;
 /** Master: all money. */
 const TOTAL = 5;
 /** Ledger and master: a list. */
@@ -194,6 +195,7 @@ function open(op: Op, command: Command, acquired: Acquired, bytes: number): Chan
   op.seal(bytes);
   begin(account, ACCOUNT);
   const words = touch(account, command);
+  words[BIRTH] = command.number;
   pay(words, command.amount);
   seal(words);
   const [from] = command.ids;
@@ -300,6 +302,41 @@ function make(
   );
 }
 
+export interface Founding {
+  readonly tellers: number;
+  /** Of each teller. */
+  readonly accounts: number;
+  readonly balance: number;
+}
+
+/** The same bank in one mini-transaction, whose record can be done again; the caller commits. */
+export function foundAtOnce(op: Op, founding: Founding, bytes: number): void {
+  const { tellers, accounts, balance } = founding;
+  const create = (count: number): OpBlob[] => Array.from({ length: count }, () => op.create());
+  const [master] = create(1) as [OpBlob];
+  const ledgers = create(tellers);
+  const all = ledgers.map(() => create(accounts));
+  op.setRoot(BANK_OWNER, master.id);
+  op.seal(bytes);
+  const fill = (blob: OpBlob, kind: number, more: (words: Uint32Array) => void): void => {
+    begin(blob, kind);
+    more(blob.u32);
+    seal(blob.u32);
+  };
+  for (const account of all.flat()) fill(account, ACCOUNT, (words) => pay(words, balance));
+  ledgers.forEach((ledger, teller) => {
+    const ids = all[teller]?.map(({ id }) => id) ?? [];
+    fill(ledger, LEDGER, (words) => setList(words, ids));
+  });
+  fill(master, MASTER, (words) => {
+    setList(
+      words,
+      ledgers.map(({ id }) => id),
+    );
+    words[TOTAL] = tellers * accounts * balance;
+  });
+}
+
 // --- looking -----------------------------------------------------------------------------------
 
 /** Where a blob was changed last. */
@@ -318,6 +355,8 @@ export interface Books {
   readonly numbers: readonly number[];
   readonly accounts: readonly (readonly BlobId[])[];
   readonly marks: ReadonlyMap<BlobId, Mark>;
+  /** Of accounts: money, and number of the transaction that has opened it. */
+  readonly money: ReadonlyMap<BlobId, { readonly balance: number; readonly birth: number }>;
 }
 
 function copyOf(pool: BufferPool, id: BlobId): Uint32Array {
@@ -343,14 +382,20 @@ export function audit(pool: BufferPool): Books {
   const top = read(master, MASTER);
   const ledgers = list(top);
   const accounts = ledgers.map((id) => list(read(id, LEDGER)));
+  const money = new Map<BlobId, { readonly balance: number; readonly birth: number }>();
   let total = 0;
-  for (const id of accounts.flat()) total = (total + word(read(id, ACCOUNT), BALANCE)) >>> 0;
+  for (const id of accounts.flat()) {
+    const words = read(id, ACCOUNT);
+    const [balance, birth] = [word(words, BALANCE), word(words, BIRTH)];
+    money.set(id, { balance, birth });
+    total = (total + balance) >>> 0;
+  }
   if (total !== word(top, TOTAL)) fail(`the balances sum up to ${total}, not ${word(top, TOTAL)}`);
   const listed = pool.list();
   if (listed.length !== marks.size) fail(`the store has ${listed.length} blobs, not ${marks.size}`);
   for (const id of listed) if (!marks.has(id)) fail(`blob ${id} belongs to nobody`);
   const numbers = ledgers.map((id) => (marks.get(id) as Mark).number);
-  return { master, ledgers, numbers, accounts, marks };
+  return { master, ledgers, numbers, accounts, marks, money };
 }
 
 // --- tellers -----------------------------------------------------------------------------------
@@ -375,9 +420,18 @@ export interface Done extends Changed {
 
 const RETRIES_MAX = 100_000;
 
-function isMissing(error: unknown): boolean {
+/** Somebody else has replaced or deleted it. */
+export function isMissing(error: unknown): boolean {
   const { code } = error as { code?: string };
   return code === 'BLOB_NOT_FOUND' || code === 'BLOB_GONE';
+}
+
+/** What a master or a ledger lists. */
+export function listOf(pool: BufferPool, id: BlobId): BlobId[] {
+  return pool.optimistic(id, ({ u32 }) => {
+    checkWhole(id, u32);
+    return list(u32);
+  });
 }
 
 export class Teller {
@@ -419,10 +473,7 @@ export class Teller {
   }
 
   #readList(id: BlobId): BlobId[] {
-    return this.#pool.optimistic(id, ({ u32 }) => {
-      checkWhole(id, u32);
-      return list(u32);
-    });
+    return listOf(this.#pool, id);
   }
 
   /** Reads an account and checks it whole; false if it is gone. */

@@ -1,14 +1,6 @@
 /** The ordered tree under the harness: short, long and overflowing values, batches, two trees. */
+import type { Changes, Facts, Part, Random, Subject } from '../../../src/harness/index.ts';
 import {
-  type Changes,
-  differences,
-  type Facts,
-  type Part,
-  type Random,
-  type Subject,
-} from '../../../src/harness/index.ts';
-import {
-  type Snapshot,
   type StoreOperation,
   type Tree,
   Weirpool,
@@ -87,25 +79,6 @@ function entryFrom(random: Random, part: Part, mayBeLong: boolean): Entry {
   return [random.int(TREES.length), keyFrom(random, part), value];
 }
 
-interface Kept {
-  readonly snapshot: Snapshot;
-  readonly facts: Facts;
-}
-
-const SNAPSHOTS_MAX = 2;
-/** Open snapshots of a store, each with what was there. */
-const snapshots = new WeakMap<Weirpool, Kept[]>();
-
-function factsOf(store: Weirpool, snapshot?: Snapshot): Facts {
-  const facts = new Map<string, string>();
-  TREES.forEach((name, at) => {
-    if (!store.hasTree(name)) return; // asking for it would make it
-    const tree = treeOf(store, name);
-    for (const [key, text] of tree.range({ snapshot })) facts.set(nameOf(at, key), factOf(text));
-  });
-  return facts;
-}
-
 function deleted(tree: Tree<string, string>, key: string): number | undefined {
   const { seq, existed } = tree.delete(key);
   return existed ? seq : undefined;
@@ -154,17 +127,13 @@ export const treeSubject: Subject<Weirpool, TreeOperation> = {
     return current === undefined ? undefined : tree.compareAndSwap(key, current, text);
   },
 
-  facts: (store) => factsOf(store),
-
-  exercise(store, random, facts): readonly string[] {
-    const kept = snapshots.get(store) ?? [];
-    snapshots.set(store, kept);
-    const wrong = kept.flatMap(({ snapshot, facts: then }) => {
-      const difference = differences(factsOf(store, snapshot), then);
-      return difference === '' ? [] : [`a snapshot has changed: ${difference}`];
+  facts(store): Facts {
+    const facts = new Map<string, string>();
+    TREES.forEach((name, at) => {
+      if (!store.hasTree(name)) return; // asking for it would make it
+      const tree = treeOf(store, name);
+      for (const [key, text] of tree.range()) facts.set(nameOf(at, key), factOf(text));
     });
-    if (kept.length > 0 && random.chance(0.5)) kept.shift()?.snapshot.close();
-    if (kept.length < SNAPSHOTS_MAX) kept.push({ snapshot: store.snapshot(), facts });
-    return wrong;
+    return facts;
   },
 };

@@ -1,5 +1,5 @@
 /**
- * A process that runs a bank (test/support/bank.ts) until it is killed: a pool with all its workers,
+ * A process that runs a bank (test/support/bank.ts) until it ends without a close: a pool with all its workers,
  * tellers on three workers and on the main thread, rounds all the time. What happens is said on
  * file descriptor 3, one line each:
  *
