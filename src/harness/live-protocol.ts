@@ -12,6 +12,7 @@
  *   quiet <facts>              no thread runs, a round has ended, and this is what it holds
  *   poisoned <cause>           refused <code> <text>     left <thread> <code>
  *   figures <figures>          what the process has of memory, descriptors, threads
+ *   unseen <code> <text>       unclosed <code> <text>   it cannot be looked at, closed
  *   closing   closed           leaving                   wrong <text>
  */
 import { writeSync } from 'node:fs';

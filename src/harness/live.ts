@@ -300,7 +300,13 @@ class LiveProcess {
     }
     say('rounded');
     this.#checkGivenBack();
-    this.#look('quiet');
+    try {
+      this.#look('quiet');
+    } catch (error) {
+      if (!this.#isTolerated(error)) throw error;
+      say('unseen', codeOf(error), lineOf(error));
+      return false;
+    }
     return true;
   }
 

@@ -11,6 +11,7 @@ import { liveThread } from './live-thread.ts';
 import { hasWorked, type Mode, type Outcome, runMode } from './mode.ts';
 import { type PartContext, type Play, playPart } from './parts.ts';
 import { pointsMode, workloadsOf } from './points.ts';
+import { powerMode } from './power.ts';
 import { SEED_END } from './random.ts';
 import { Reporter } from './reporter.ts';
 import { rotMode } from './rot.ts';
@@ -136,6 +137,7 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => rotMode(workloadsOf(context)),
   killMode,
   terminateMode,
+  powerMode,
   soakMode,
 ];
 

@@ -16,6 +16,8 @@ export type TrialTask = Omit<LiveTask, 'subject' | 'directory'>;
 export interface TrialOptions extends Partial<Omit<LifeOptions, 'self' | 'task'>> {
   /** How the process may end beside the ways that its task names. */
   readonly mayEnd?: (end: LifeEnd) => boolean;
+  /** Before the files are looked at. */
+  readonly onEnd?: () => Promise<void>;
 }
 
 export interface Ended {
@@ -51,7 +53,7 @@ export class Trial {
 
   /** One life of a process, until it ends or is killed, and a look at the files after it. */
   async live(given: TrialTask, options: TrialOptions = {}): Promise<Ended> {
-    const { onLine, mayEnd, ...rest } = options;
+    const { onLine, mayEnd, onEnd, ...rest } = options;
     const task: LiveTask = { ...given, subject: this.subject.name, directory: this.directory };
     this.history.begin(task);
     const life = new Life({
@@ -64,6 +66,7 @@ export class Trial {
       },
     });
     const end = await life.ended;
+    await onEnd?.();
     const ended = mayEnd?.(end) === true ? undefined : wrongEnd(end, given);
     const wrong = [...this.history.takeViolations(), ...(ended === undefined ? [] : [ended])];
     if (wrong.length === 0) wrong.push(...(await this.verify()));
