@@ -4,6 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { diskMode } from './disk.ts';
 import { faultsMode } from './faults.ts';
 import { killMode } from './kill.ts';
 import { live } from './live.ts';
@@ -137,6 +138,7 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => rotMode(workloadsOf(context)),
   killMode,
   terminateMode,
+  diskMode,
   powerMode,
   soakMode,
 ];
