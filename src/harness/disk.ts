@@ -15,7 +15,7 @@ import type { Life } from './life.ts';
 import type { Mode, Run } from './mode.ts';
 import { MountSpace, missingPackages } from './mount-space.ts';
 import type { PartContext } from './parts.ts';
-import type { Random } from './random.ts';
+import { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
 import { removeDirectory, temporaryDirectory } from './temporary.ts';
 import {
@@ -123,7 +123,9 @@ class DiskFaults {
 
   async run(run: Run): Promise<readonly string[]> {
     const { subjects, self } = this.#context;
-    const kind = KINDS[run.number % KINDS.length] as (typeof KINDS)[number];
+    // Each kind once, in an order of the seed, and so on.
+    const order = Random.fork(run.seed, 0).shuffled(KINDS);
+    const kind = order[run.number % order.length] as (typeof KINDS)[number];
     const turn = Math.floor(run.number / KINDS.length);
     const subject = subjects[turn % subjects.length] as AnySubject;
     if (kind !== 'full') return this.#runKind(run, kind, (at) => new Trial(subject, self, at));
