@@ -75,6 +75,16 @@ const PATIENCE_MS = 1500;
 const FEW = 3;
 const MANY = 50;
 
+/** Kinds in the order of the runs of a seed: each once, and so on. */
+function kindsOf(seed: number): readonly (typeof KINDS)[number][] {
+  return Random.fork(seed, 0).shuffled(KINDS);
+}
+
+/** The first run of a seed on a disk that fills up. */
+export function fullRunOf(seed: number): number {
+  return kindsOf(seed).indexOf('full');
+}
+
 function faultOf({ call, effect, fromMax }: Kind, random: Random): TracedFault {
   // Small numbers more often: some threads make few calls.
   const from = Math.floor((fromMax + 1) ** random.float());
@@ -123,8 +133,7 @@ class DiskFaults {
 
   async run(run: Run): Promise<readonly string[]> {
     const { subjects, self } = this.#context;
-    // Each kind once, in an order of the seed, and so on.
-    const order = Random.fork(run.seed, 0).shuffled(KINDS);
+    const order = kindsOf(run.seed);
     const kind = order[run.number % order.length] as (typeof KINDS)[number];
     const turn = Math.floor(run.number / KINDS.length);
     const subject = subjects[turn % subjects.length] as AnySubject;

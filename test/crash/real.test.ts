@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { diskMode } from '../../src/harness/disk.ts';
+import { diskMode, fullRunOf } from '../../src/harness/disk.ts';
 import { type Mode, type Outcome, runMode } from '../../src/harness/mode.ts';
 import { MountSpace } from '../../src/harness/mount-space.ts';
 import type { PartContext } from '../../src/harness/parts.ts';
@@ -32,12 +32,17 @@ const NO_PID = 2 ** 22 + 1;
 
 async function run(
   make: (context: PartContext) => Mode,
-  options: { readonly runs: number; readonly patches?: readonly Patch[] },
+  options: {
+    readonly runs?: number;
+    readonly run?: number;
+    readonly patches?: readonly Patch[];
+  },
 ): Promise<Outcome> {
   const program = await bundleProgram('test/crash/main.ts', options.patches);
   const self = pathToFileURL(program).href;
   const mode = make({ subjects: [treeSubject], workloads: [], self });
-  const outcome = await runMode(mode, { seed: testSeed(), runs: options.runs });
+  const { runs, run: only } = options;
+  const outcome = await runMode(mode, { seed: testSeed(), runs, run: only });
   const { report, violations } = outcome;
   process.stderr.write(`${JSON.stringify(report)}\n${violations.slice(0, 1).join()}\n`);
   return outcome;
@@ -111,6 +116,30 @@ describe.skipIf(noDisk !== undefined)('calls that fail', () => {
       const { violations, report } = await run(diskMode, { runs: DISK_RUNS });
       expect(violations).toEqual([]);
       expect(report.injections).toBeGreaterThan(0);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe.skipIf(noPower !== undefined || noDisk !== undefined)('a disk that fills up', () => {
+  const full = fullRunOf(testSeed());
+
+  it(
+    'W2D once there is space again work goes on, and nothing is lost',
+    async () => {
+      const { violations, report } = await run(diskMode, { run: full });
+      expect(violations).toEqual([]);
+      expect(report.runs).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'it shows I1 a round that fails and forgets what it has captured',
+    async () => {
+      const patches = brokenLike('forgets what a failed round has captured');
+      const { violations } = await run(diskMode, { run: full, patches });
+      expect(violations).not.toEqual([]);
     },
     TIMEOUT_MS,
   );
