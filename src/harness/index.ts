@@ -1,8 +1,17 @@
 /** Public exports of weirpool/harness, nothing else. */
 
+export { checkCuts, checkOrder, type SeenChange, type SeenCut } from './cuts.ts';
 export { faultsMode } from './faults.ts';
 export { type FaultyFileSystem, faultyFileSystem } from './faulty-file-system.ts';
+export {
+  checkRegister,
+  describeOperation,
+  type RegisterAction,
+  type RegisterOperation,
+  type RegisterViolation,
+} from './linearizability.ts';
 export { type HarnessProgram, main } from './main.ts';
+export type { ConcurrentMap, MapSubject, ScanRange } from './map-subject.ts';
 export {
   type CrashReport,
   type Mode,

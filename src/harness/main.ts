@@ -5,6 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { diskMode } from './disk.ts';
+import { concurrentMode, playConcurrent } from './concurrent.ts';
 import { faultsMode } from './faults.ts';
 import { killMode } from './kill.ts';
 import { live } from './live.ts';
@@ -140,7 +141,12 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   terminateMode,
   diskMode,
   powerMode,
+  concurrentMode,
   soakMode,
 ];
 
-const PLAYS: Readonly<Record<string, Play>> = { live, 'live-thread': liveThread };
+const PLAYS: Readonly<Record<string, Play>> = {
+  live,
+  'live-thread': liveThread,
+  concurrent: playConcurrent,
+};

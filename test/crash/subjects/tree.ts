@@ -1,11 +1,20 @@
 /** The ordered tree under the harness: short, long and overflowing values, batches, two trees. */
-import type { Changes, Facts, Part, Random, Subject } from '../../../src/harness/index.ts';
 import {
+  type Changes,
+  differences,
+  type Facts,
+  type MapSubject,
+  type Part,
+  type Random,
+} from '../../../src/harness/index.ts';
+import {
+  type Snapshot,
   type StoreOperation,
   type Tree,
   Weirpool,
   type WeirpoolOptions,
 } from '../../../src/index.ts';
+import { treeMap } from './tree-map.ts';
 
 const RING_BYTES = 32 * 1024;
 /** Small nodes and a short log: few changes split, merge, fill the log and start rounds. */
@@ -79,12 +88,31 @@ function entryFrom(random: Random, part: Part, mayBeLong: boolean): Entry {
   return [random.int(TREES.length), keyFrom(random, part), value];
 }
 
+interface Kept {
+  readonly snapshot: Snapshot;
+  readonly facts: Facts;
+}
+
+const SNAPSHOTS_MAX = 2;
+/** Open snapshots of a store, each with what was there. */
+const snapshots = new WeakMap<Weirpool, Kept[]>();
+
+function factsOf(store: Weirpool, snapshot?: Snapshot): Facts {
+  const facts = new Map<string, string>();
+  TREES.forEach((name, at) => {
+    if (!store.hasTree(name)) return; // asking for it would make it
+    const tree = treeOf(store, name);
+    for (const [key, text] of tree.range({ snapshot })) facts.set(nameOf(at, key), factOf(text));
+  });
+  return facts;
+}
+
 function deleted(tree: Tree<string, string>, key: string): number | undefined {
   const { seq, existed } = tree.delete(key);
   return existed ? seq : undefined;
 }
 
-export const treeSubject: Subject<Weirpool, TreeOperation> = {
+export const treeSubject: MapSubject<Weirpool, TreeOperation> = {
   name: 'tree',
 
   open(directory, options) {
@@ -93,6 +121,7 @@ export const treeSubject: Subject<Weirpool, TreeOperation> = {
   },
 
   attach: (handle) => Weirpool.attach(handle),
+  map: treeMap,
 
   draw(random, _facts, part): TreeOperation {
     const kind = random.pick(['put', 'put', 'put', 'swap', 'batch'] as const);
@@ -127,13 +156,17 @@ export const treeSubject: Subject<Weirpool, TreeOperation> = {
     return current === undefined ? undefined : tree.compareAndSwap(key, current, text);
   },
 
-  facts(store): Facts {
-    const facts = new Map<string, string>();
-    TREES.forEach((name, at) => {
-      if (!store.hasTree(name)) return; // asking for it would make it
-      const tree = treeOf(store, name);
-      for (const [key, text] of tree.range()) facts.set(nameOf(at, key), factOf(text));
+  facts: (store) => factsOf(store),
+
+  exercise(store, random, facts): readonly string[] {
+    const kept = snapshots.get(store) ?? [];
+    snapshots.set(store, kept);
+    const wrong = kept.flatMap(({ snapshot, facts: then }) => {
+      const difference = differences(factsOf(store, snapshot), then);
+      return difference === '' ? [] : [`a snapshot has changed: ${difference}`];
     });
-    return facts;
+    if (kept.length > 0 && random.chance(0.5)) kept.shift()?.snapshot.close();
+    if (kept.length < SNAPSHOTS_MAX) kept.push({ snapshot: store.snapshot(), facts });
+    return wrong;
   },
 };
