@@ -226,11 +226,19 @@ class SubjectSession extends Session {
       oracle.acknowledge('synced', count);
     } else if (kind < 90) {
       await pool.flushIfNeeded(3);
-    } else if (kind < 97) {
+    } else if (kind < 95) {
       this.#evict();
     } else {
-      this.busy(() => this.assertFacts());
+      this.busy(() => this.#exercise());
     }
+  }
+
+  #exercise(): void {
+    const { random, oracle } = this;
+    if (oracle.isUndecided) this.#decide();
+    this.assertFacts();
+    const found = this.#subject.exercise?.(this.#opened, random, oracle.facts) ?? [];
+    oracle.violations.push(...found);
   }
 
   protected meanwhile(): void {

@@ -72,6 +72,11 @@ export interface Subject<S extends Opened = Opened, O = unknown> {
   facts(opened: S): Facts;
   /** What is wrong with it beyond its facts. */
   check?(opened: S): readonly string[];
+  /**
+   * Uses what changes no facts, such as snapshots and scans, now and then: what was wrong. Called
+   * on simulated disks, when nothing else is under way.
+   */
+  exercise?(opened: S, random: Random, facts: Facts): readonly string[];
 }
 
 /** A subject of any kind: only its own functions look into what they have opened and drawn. */
