@@ -1,5 +1,6 @@
 /** The program behind `npm run crash`: everything of this package under the harness. */
 import { main } from '../../src/harness/index.ts';
+import { playSchedule, schedulesMode } from './modes/schedules.ts';
 import { poolWorkload } from './pool/session.ts';
 import { bankSubject } from './subjects/bank.ts';
 import { treeSubject } from './subjects/tree.ts';
@@ -8,5 +9,7 @@ await main({
   subjects: [treeSubject, bankSubject],
   workloads: [poolWorkload],
   self: import.meta.url,
+  modes: [schedulesMode(import.meta.url)],
+  plays: { schedules: playSchedule },
   command: 'npm run crash --',
 });

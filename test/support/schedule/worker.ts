@@ -2,7 +2,7 @@
  * A gated worker: takes jobs, then runs its part of one schedule after the other.
  */
 import { readFileSync } from 'node:fs';
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import type { ControlExports } from '../../../src/generated/layout.ts';
 import { type PoolMemory, ThreadMemory } from '../../../src/memory/pool-memory.ts';
 import { wasm } from '../../../src/memory/webassembly.ts';
@@ -23,7 +23,6 @@ import { type Body, Stopped, Thread } from './thread.ts';
 export interface WorkerData {
   readonly worker: number;
   readonly shared: SharedWords;
-  readonly port: MessagePort;
 }
 
 /** What a worker has to know of a job. */
@@ -77,7 +76,9 @@ function report(shared: SharedWords, error: unknown): void {
   shared.words[MESSAGE_BYTES] = written;
 }
 
-export function serve({ worker, shared, port }: WorkerData): never {
+/** Runs what the scheduler says, for ever; jobs come as messages of the main thread. */
+export function serve({ worker, shared }: WorkerData): never {
+  const port = parentPort as MessagePort;
   const gate = new Gate(shared, worker);
   let part: Part | undefined;
   for (;;) {
