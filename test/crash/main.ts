@@ -1,5 +1,6 @@
 /** The program behind `npm run crash`: everything of this package under the harness. */
 import { main } from '../../src/harness/index.ts';
+import { deathsMode, playVictim } from './modes/deaths.ts';
 import { playSchedule, schedulesMode } from './modes/schedules.ts';
 import { poolWorkload } from './pool/session.ts';
 import { bankSubject } from './subjects/bank.ts';
@@ -9,7 +10,7 @@ await main({
   subjects: [treeSubject, bankSubject],
   workloads: [poolWorkload],
   self: import.meta.url,
-  modes: [schedulesMode(import.meta.url)],
-  plays: { schedules: playSchedule },
+  modes: [schedulesMode(import.meta.url), deathsMode(import.meta.url)],
+  plays: { schedules: playSchedule, 'death-victim': playVictim },
   command: 'npm run crash --',
 });

@@ -1,0 +1,47 @@
+/** Builds that are broken when a thread dies: what the mode `deaths` must find, and how soon. */
+import type { Broken } from './catching.ts';
+
+const THREADS = 'assembly/threads.ts';
+
+export const BROKEN_DEATHS: readonly Broken[] = [
+  {
+    title: 'the exclusive latch of a dead thread is released over half a change (I1)',
+    mode: 'deaths',
+    runs: 100,
+    patches: [
+      {
+        file: THREADS,
+        find: 'if ((word & LATCH_X) != 0 && (word & LATCH_E) == 0) return UNDECIDED;',
+        replace: `if ((word & LATCH_X) != 0 && (word & LATCH_E) == 0) {
+      atomic.store<u64>(a + A_WORD, versionOf(word));
+      giveHolds(dead, frame);
+      return OK;
+    }`,
+      },
+    ],
+  },
+  {
+    title: 'shared latches of a dead thread stay counted (G1)',
+    mode: 'deaths',
+    runs: 100,
+    patches: [
+      {
+        file: THREADS,
+        find: '<u64>pins * PIN_ONE + <u64>shared * SHARED_ONE',
+        replace: '<u64>pins * PIN_ONE',
+      },
+    ],
+  },
+  {
+    title: 'a load of a dead thread is left as it is (I4)',
+    mode: 'deaths',
+    runs: 100,
+    patches: [
+      {
+        file: 'src/memory/reaper.ts',
+        find: 'if (result !== BUSY) return;',
+        replace: 'return;',
+      },
+    ],
+  },
+];

@@ -1,0 +1,126 @@
+/**
+ * The mode `deaths`: a thread is terminated at each step of taking, waiting for and giving back
+ * latches, of misses and evictions, and of a commit from its beginning to its acknowledgement.
+ *
+ * The victim works on a real pool, beside its real services, with the shipped control module gated
+ * (death-gate.ts): first each act is done once to learn its steps, then a run is one death at one of
+ * them. Afterwards either everything was given back and the others go on, or the pool has stopped
+ * with `WORKER_DIED`; nothing that was acknowledged is lost, nothing is there in part, and `verify`
+ * finds nothing.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parentPort } from 'node:worker_threads';
+import type { Mode, Run } from '../../../src/harness/index.ts';
+import type { Play } from '../../../src/harness/parts.ts';
+import { removeDirectory, temporaryDirectory } from '../../../src/harness/temporary.ts';
+import { BufferPool, type PoolHandle, Weirpool, type WeirpoolHandle } from '../../../src/index.ts';
+import type { Site } from '../../support/gated-wasm.ts';
+import { ACTS, type Act } from './death-acts.ts';
+import { DeathGate, DONE, type GatedPaths, STATE, siteName } from './death-gate.ts';
+import { type Death, die, treeSideOf, type VictimTask } from './death-trial.ts';
+import { gatedModulesMissing, makeGatedModules } from './gated.ts';
+
+const RUNS = 100;
+/** Steps are taken in this stride, which has no divisor in common with their number mostly. */
+const STRIDE = 7919;
+/** Of an act that waits for others, more are only turns of its wait. */
+const STEPS_MAX = 600;
+
+/** The victim: does the act once, and dies in the middle of it if it comes that far. */
+export const playVictim: Play = async (task: VictimTask) => {
+  const gate = new DeathGate(task.modules, task.words, task.trace, task.dieAt);
+  const act = ACTS.find(({ name }) => name === task.act) as Act;
+  const perform = await attach(act, task, gate);
+  parentPort?.postMessage('ready');
+  Atomics.wait(task.words, STATE, 0);
+  gate.arm();
+  perform();
+  gate.disarm();
+  Atomics.store(task.words, STATE, DONE);
+};
+
+async function attach(act: Act, task: VictimTask, gate: DeathGate): Promise<() => void> {
+  if (act.kind === 'pool') {
+    const handle = task.handle as PoolHandle;
+    const pool = await BufferPool.attach({ ...handle, memory: gate.install(handle.memory) });
+    return () => act.perform({ pool, ids: task.ids });
+  }
+  const handle = task.handle as WeirpoolHandle;
+  const memory = gate.install(handle.pool.memory);
+  const db = await Weirpool.attach({ ...handle, pool: { ...handle.pool, memory } });
+  const side = treeSideOf(db);
+  // Names are looked up once.
+  for (const tree of side.trees) tree.get('');
+  return () => act.perform(side);
+}
+
+interface Step {
+  readonly act: Act;
+  readonly at: number;
+}
+
+class Deaths {
+  readonly #self: string;
+  #modules: GatedPaths | undefined;
+  #sites: readonly Site[] = [];
+  steps: readonly Step[] = [];
+
+  constructor(self: string) {
+    this.#self = self;
+  }
+
+  /** Does each act once, and learns its steps. */
+  async learn(): Promise<void> {
+    this.#modules = (await makeGatedModules()).plain;
+    this.#sites = JSON.parse(readFileSync(this.#modules.sites, 'utf8')) as Site[];
+    const steps: Step[] = [];
+    for (const act of ACTS) {
+      const { trace, wrong } = await this.one({ act, at: -1 });
+      if (wrong.length > 0) throw new Error(`${act.name}, without a death: ${wrong.join('; ')}`);
+      const count = Math.min(STEPS_MAX, trace.length);
+      steps.push(...Array.from({ length: count }, (_, at) => ({ act, at })));
+    }
+    this.steps = steps;
+  }
+
+  async one({ act, at }: Step): Promise<Death> {
+    const directory = temporaryDirectory('death');
+    try {
+      return await die(act, {
+        directory: join(directory, 'store'),
+        self: this.#self,
+        modules: this.#modules as GatedPaths,
+        dieAt: at,
+      });
+    } finally {
+      removeDirectory(directory);
+    }
+  }
+
+  nameOf({ act, at }: Step, trace: readonly number[]): string {
+    return `${act.name}, step ${at} (${siteName(this.#sites, trace[at] ?? -1)})`;
+  }
+}
+
+export function deathsMode(self: string): Mode {
+  const deaths = new Deaths(self);
+  return {
+    name: 'deaths',
+    summary: 'terminates a thread at each step of latches, misses and commits',
+    runs: RUNS,
+    async prepare() {
+      const missing = gatedModulesMissing();
+      if (missing === undefined) await deaths.learn();
+      return missing;
+    },
+    async run({ number, seed, tally }: Run): Promise<readonly string[]> {
+      const { steps } = deaths;
+      const step = steps[(seed + number * STRIDE) % steps.length] as Step;
+      const { reached, trace, wrong, poisoned } = await deaths.one(step);
+      if (reached) tally.kills++;
+      const outcome = poisoned ? 'the pool has stopped' : 'the pool goes on';
+      return wrong.map((text) => `${deaths.nameOf(step, trace)}, ${outcome}: ${text}`);
+    },
+  };
+}
