@@ -61,6 +61,9 @@ models('broken latches', () => {
   it('D1 a try that keeps its claim leaves it behind', async () => {
     await expectRefuted(latch('RW', 'NO_DROP_CLAIM'), ASSERTION);
   });
+  it('I5 a read that is not validated is torn', async () => {
+    await expectRefuted(latch('OPT', 'NO_VALIDATION'), ASSERTION);
+  });
   it('I5 a validation that ignores X lets torn bytes pass', async () => {
     await expectRefuted(latch('OPT', 'VALIDATE_IGNORES_X'), ASSERTION);
   });
@@ -163,6 +166,9 @@ models('a checkpoint round', () => {
   });
   it('I1 a frame that is clean before its image is durable loses the image', async () => {
     await expectRefuted(checkpoint('CLEAN_BEFORE_DURABLE'), ASSERTION);
+  });
+  it('I1 retiring before the image is durable lets the old one be read', async () => {
+    await expectRefuted(checkpoint('RETIRE_BEFORE_DURABLE'), ASSERTION);
   });
   it('I1 retiring before publishing brings the old image back', async () => {
     await expectRefuted(checkpoint('RETIRE_BEFORE_PUBLISH'), ASSERTION);

@@ -30,7 +30,7 @@
  *              a reaper that dies.
  * Variants:    each breaks one place and must be refuted: -DNO_RECHECK_SHARED,
  *              -DNO_RECHECK_EXCLUSIVE, -DNO_RECHECK_DRAINED, -DNO_DROP_CLAIM (RW);
- *              -DVALIDATE_IGNORES_X, -DNO_VERSION_MOVE (OPT); -DWAKE_BEFORE_STORE,
+ *              -DNO_VALIDATION, -DVALIDATE_IGNORES_X, -DNO_VERSION_MOVE (OPT); -DWAKE_BEFORE_STORE,
  *              -DREGISTER_AFTER_LOOK (PARK); -DNO_SECOND_LOOK, -DPIN_WITHOUT_WORD, -DPIN_ID_FIRST,
  *              -DVERSION_GOES_BACK (EVICT); -DDROP_WITHOUT_LOOK, -DDROP_WITHOUT_LOCK (DELETE);
  *              -DRELEASE_WITHOUT_REPAIR, -DSTEAL, -DREAP_KEEPS_HOLDS, -DREAP_WITHOUT_WAKE (DEATH);
@@ -426,7 +426,9 @@ inline optimistic() {
   fi
 }
 
-#ifdef VALIDATE_IGNORES_X
+#ifdef NO_VALIDATION
+#define UNTOUCHED(w, v) true
+#elif defined(VALIDATE_IGNORES_X)
 #define UNTOUCHED(w, v) (VERSION(w) == (v))
 #else
 #define UNTOUCHED(w, v) (((w) & ~(P | OWNER_MASK)) == (v))
