@@ -240,7 +240,7 @@ export function decodeGroupHeader(
   if (countAt(view, 24) !== segment || countAt(view, 32) !== offset) return undefined;
   const sum = sums.of(bytes.subarray(SUM_BYTES), headerSeed);
   if (sum !== view.getBigUint64(0, true)) return undefined;
-  return {
+  const header: GroupHeader = {
     epoch: countAt(view, 16),
     segment,
     offset,
@@ -248,9 +248,17 @@ export function decodeGroupHeader(
     durableSeq: countAt(view, 48),
     recordBytes: countAt(view, 56),
   };
+  // One that is no number would make every later comparison false: no hole would be damage.
+  const { epoch, position, durableSeq, recordBytes } = header;
+  return Number.isNaN(epoch + position + durableSeq + recordBytes) ? undefined : header;
 }
 
 // --- records ---------------------------------------------------------------------------------------
+
+/** Of what `countAt` gives. */
+function isNoId(id: number): boolean {
+  return !(id > 0);
+}
 
 function assertId(id: number): void {
   if (Number.isSafeInteger(id) && id > 0) return;
@@ -343,13 +351,17 @@ export function decodeRecord(
   if (recordBytesOf(created, deleted, payloadBytes) !== length) return undefined;
   const idsAt = at + RECORD_HEADER_BYTES;
   const payloadAt = idsAt + (created + deleted) * ID_BYTES;
+  const owner = countAt(view, at + 16);
+  const createdIds = getIds(view, idsAt, created);
+  const deletedIds = getIds(view, idsAt + created * ID_BYTES, deleted);
+  if (Number.isNaN(owner) || createdIds.some(isNoId) || deletedIds.some(isNoId)) return undefined;
   return {
     position,
     seq: position + length,
     kind: view.getUint32(at + 24, true),
-    owner: countAt(view, at + 16),
-    created: getIds(view, idsAt, created),
-    deleted: getIds(view, idsAt + created * ID_BYTES, deleted),
+    owner,
+    created: createdIds,
+    deleted: deletedIds,
     payload: file.subarray(payloadAt, payloadAt + payloadBytes),
   };
 }

@@ -115,7 +115,12 @@ export class LogChain {
   #contradiction(header: SegmentHeader, segment: number, storeId: bigint): string | undefined {
     if (header.storeId !== storeId) return 'a segment of this store, not of another';
     if (header.segment !== segment) return `segment ${segment}, not ${header.segment} (renamed)`;
-    return undefined;
+    const { epoch, segmentBytes, firstPosition, previous } = header;
+    const counts = [epoch, segmentBytes, firstPosition, previous.offset, previous.seq];
+    if (counts.some(Number.isNaN)) return 'a header of whole numbers';
+    // Also what ends the way back: from each segment to one with a lower number.
+    if (previous.segment < segment) return undefined;
+    return `a segment before ${segment}, not ${previous.segment}`;
   }
 
   /** All files with their ends: those below the chain are not needed, a damaged one in it stays. */
