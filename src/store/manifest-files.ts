@@ -48,8 +48,10 @@ function list({ fs, directory }: DirectoryAccess): string[] {
   return guarded('readdir', directory, () => fs.list(directory));
 }
 
+/** 0 for any other name, also of a number that no counting comes to. */
 function generationOf(name: string): number {
-  return Number(MANIFEST.exec(name)?.[1] ?? 0);
+  const generation = Number(MANIFEST.exec(name)?.[1] ?? 0);
+  return Number.isSafeInteger(generation) ? generation : 0;
 }
 
 /** The highest generation, 0 if there is no manifest. */

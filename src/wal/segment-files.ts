@@ -36,9 +36,10 @@ export function segmentPath(directory: string, segment: number): string {
   return join(directory, `wal-${segment}`);
 }
 
-/** The other way round; 0 for any other path. */
+/** The other way round; 0 for any other path, also of a number that no counting comes to. */
 export function segmentNumber(path: string): number {
-  return Number(SEGMENT.exec(basename(path))?.[1] ?? 0);
+  const number = Number(SEGMENT.exec(basename(path))?.[1] ?? 0);
+  return Number.isSafeInteger(number) ? number : 0;
 }
 
 export function sparePath(directory: string): string {
@@ -53,7 +54,7 @@ export interface LogFiles {
 
 export function listLogFiles({ fs, directory }: DirectoryAccess): LogFiles {
   const names = guarded('readdir', directory, () => fs.list(directory));
-  const numbers = names.flatMap((name) => SEGMENT.exec(name)?.slice(1).map(Number) ?? []);
+  const numbers = names.map(segmentNumber).filter((number) => number > 0);
   return {
     segments: numbers.sort((a, b) => a - b),
     temporaries: names.filter((name) => TEMPORARY.test(name)),
