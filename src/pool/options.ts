@@ -4,7 +4,12 @@
 import type { FileSystem } from '../fs/file-system.ts';
 import { FRAMES_MAX, SHARDS_MAX } from '../generated/layout.ts';
 import type { Owners } from '../recovery/replay.ts';
-import type { StoreBackend } from '../store/contract.ts';
+import {
+  BLOB_BYTES_MAX,
+  BLOB_BYTES_MIN,
+  isBlobSize,
+  type StoreBackend,
+} from '../store/contract.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { integerBetween } from './integer-between.ts';
 import {
@@ -16,8 +21,6 @@ import {
 } from './log-options.ts';
 
 export const BLOB_BYTES_DEFAULT: number = 512 * 1024;
-export const BLOB_BYTES_MIN: number = 4 * 1024;
-export const BLOB_BYTES_MAX: number = 4 * 1024 * 1024;
 const FRAMES_DEFAULT = 512;
 const FRAMES_MIN = 4;
 const BLOBS_MAX_DEFAULT = 65536;
@@ -112,7 +115,7 @@ export interface ResolvedOptions {
 /** A blob size that is allowed, or an error that says what is. */
 export function checkBlobBytes(value: unknown): number {
   const bytes = integerBetween('blobBytes', value, BLOB_BYTES_MIN, BLOB_BYTES_MAX);
-  if (!Number.isInteger(Math.log2(bytes))) {
+  if (!isBlobSize(bytes)) {
     throw new RangeError(`blobBytes must be a power of two, not ${bytes}`);
   }
   return bytes;

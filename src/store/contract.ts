@@ -18,6 +18,15 @@ import type { Checksummer } from '../memory/checksum.ts';
 /** Positive safe integer, handed out in increasing order, never used again. */
 export type BlobId = number;
 
+/** Bytes of a blob: a power of two within these. */
+export const BLOB_BYTES_MIN: number = 4 * 1024;
+export const BLOB_BYTES_MAX: number = 4 * 1024 * 1024;
+
+export function isBlobSize(bytes: number): boolean {
+  const isWithin = bytes >= BLOB_BYTES_MIN && bytes <= BLOB_BYTES_MAX;
+  return isWithin && Number.isInteger(Math.log2(bytes));
+}
+
 /**
  * Owners from here on are no indexes but ranges of blobs that a bulk load has committed and that no
  * record has adopted: `owner - BULK_OWNER` is the first id of the range, the owner's root the last.

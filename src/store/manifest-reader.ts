@@ -9,6 +9,7 @@
  */
 import { WeirpoolError } from '../errors.ts';
 import type { Checksummer } from '../memory/checksum.ts';
+import { isBlobSize } from './contract.ts';
 import {
   BLOCK_BYTES,
   CLOSE_POSITION,
@@ -74,6 +75,10 @@ export function readManifestHeader(
   if (header.generation !== generation) {
     const found = `generation ${generation}, not ${header.generation} (the file was renamed)`;
     throw manifestCorrupt(path, 24, found);
+  }
+  // Memory is taken by it before anything else of the store is known.
+  if (!isBlobSize(header.blobBytes)) {
+    throw manifestCorrupt(path, 12, `a size of blobs that there is, not ${header.blobBytes} bytes`);
   }
   return header;
 }

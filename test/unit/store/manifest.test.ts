@@ -301,4 +301,11 @@ describe('a manifest', () => {
     expect(error['code']).toBe('FORMAT_UNSUPPORTED');
     expect(error['details']).toMatchObject({ found: 2, supported: 1 });
   });
+
+  it.each([0, 1, 4095, 6144, 2 ** 23, 2 ** 32 - 1])('with blobs of %i bytes is refused', (size) => {
+    // Memory is taken by this number before anything else is known of the store.
+    const bytes = Uint8Array.from(build(false).bytes);
+    bytes.set(encodeHeader(checksummer, { ...HEADER, blobBytes: size }));
+    expect(errorFrom(() => parse(bytes))).toMatchObject({ code: 'MANIFEST_CORRUPT' });
+  });
 });
