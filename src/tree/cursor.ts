@@ -52,6 +52,8 @@ const EMPTY_KEY = Buffer.alloc(0);
 const BATCH_ENTRIES = 1024;
 
 interface Found {
+  /** The node. */
+  readonly id: BlobId;
   readonly bytes: Buffer | undefined;
   /** The last key that was collected. */
   readonly last: Buffer | undefined;
@@ -96,19 +98,28 @@ export class Cursor {
     return undefined;
   }
 
-  #goOn({ last, bound, done }: Found): void {
-    if (!done && last !== undefined) {
-      this.#bounds = this.#reverse
-        ? { ...this.#bounds, high: last, highInclusive: false }
-        : { ...this.#bounds, low: last, lowExclusive: true };
-    } else if (bound === undefined) {
+  #goOn({ id, last, bound, done }: Found): void {
+    const place = !done && last !== undefined ? last : bound;
+    if (place === undefined) {
       this.#ended = true;
-    } else {
-      this.#bounds = this.#reverse
-        ? { ...this.#bounds, high: bound, highInclusive: false }
-        : { ...this.#bounds, low: bound, lowExclusive: false };
-      this.#ended = isEmpty(this.#bounds);
+      return;
     }
+    const from = this.#bounds;
+    this.#bounds = this.#reverse
+      ? { ...from, high: place, highInclusive: false }
+      : { ...from, low: place, lowExclusive: place === last };
+    if (!this.#isBeyond(from)) throw nodeCorrupt(id, this.#tree);
+    this.#ended = isEmpty(this.#bounds);
+  }
+
+  /** Whether the scan has moved: keys out of order, or bounds on the wrong side, would keep it for ever. */
+  #isBeyond({ low, lowExclusive, high, highInclusive }: Bounds): boolean {
+    const now = this.#bounds;
+    const [before, after] = this.#reverse ? [now.high, high] : [low, now.low];
+    if (before === undefined || after === undefined) return true;
+    const order = Buffer.compare(before, after);
+    const isNewlyExclusive = this.#reverse ? highInclusive : !lowExclusive && now.lowExclusive;
+    return order < 0 || (order === 0 && isNewlyExclusive);
   }
 
   get #way(): Way {
@@ -125,7 +136,7 @@ export class Cursor {
       const frame = descent.tryTo(this.#tree, 0, way);
       if (frame < 0) break;
       const { version, id } = descent;
-      const found = this.#collect(frame, entriesMax);
+      const found = this.#collect(frame, id, entriesMax);
       if (core.control.validate(frame, version) !== 0) {
         if (found === undefined) throw nodeCorrupt(id, this.#tree);
         return found;
@@ -134,7 +145,7 @@ export class Cursor {
     }
     this.#setKey();
     const look = (frame: number, id: BlobId): Found => {
-      const found = this.#collect(frame, entriesMax);
+      const found = this.#collect(frame, id, entriesMax);
       if (found === undefined) throw nodeCorrupt(id, this.#tree);
       return found;
     };
@@ -147,7 +158,7 @@ export class Cursor {
   }
 
   /** Copies what the node has of the range; undefined: corrupt. */
-  #collect(frame: number, entriesMax: number): Found | undefined {
+  #collect(frame: number, id: BlobId, entriesMax: number): Found | undefined {
     const { nodes } = this.#store;
     const range = this.#slots(frame);
     if (range === undefined) return undefined;
@@ -157,7 +168,7 @@ export class Cursor {
     const bound = this.#reverse ? nodes.lowOf(frame) : nodes.highOf(frame);
     const ends = range.ends;
     if (available <= 0)
-      return { bytes: undefined, last: undefined, bound: ends ? undefined : bound, done: true };
+      return { id, bytes: undefined, last: undefined, bound: ends ? undefined : bound, done: true };
     const until = from + Math.min(available, entriesMax) * step;
     const view = nodes.collect(frame, from, until, step, this.#what);
     if (view === undefined) return undefined;
@@ -166,7 +177,7 @@ export class Cursor {
     const done = nodes.next === end;
     const last = done ? undefined : nodes.keyOf(frame, nodes.next - step);
     if (!done && last === undefined) return undefined;
-    return { bytes, last, bound: ends ? undefined : bound, done };
+    return { id, bytes, last, bound: ends ? undefined : bound, done };
   }
 
   /** Slots of the node that lie in the range, in the direction of the scan; whether it ends here. */
