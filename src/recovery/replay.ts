@@ -17,8 +17,10 @@ import {
   H_LOG_TAIL,
   H_LOG_TAKEN,
   H_LOG_WRITTEN,
+  H_NEXT_ID,
 } from '../generated/layout.ts';
 import type { PoolThread } from '../memory/thread.ts';
+import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { Transactions } from '../txn/transactions.ts';
 import type { LogRecord } from '../wal/format.ts';
@@ -67,9 +69,9 @@ export class Recovery {
     this.#records = this.#reader.records();
   }
 
-  /** Does everything again. Errors: `REPLAY_FAILED`, `WAL_CORRUPT`, `STORE_IO`. */
+  /** Does everything again. Errors: `REPLAY_FAILED`, `MANIFEST_CORRUPT`, `WAL_CORRUPT`, `STORE_IO`. */
   replayAll(transactions: Transactions): void {
-    this.#assertOwners();
+    this.#assertRecords();
     // Where the cut is: a round before the first record must not move it back.
     this.#thread.memory.storeU64(H_LOG_TAIL, this.#parts.source.checkpointSeq);
     for (let record = this.#take(); record !== undefined; record = this.#take()) {
@@ -78,8 +80,28 @@ export class Recovery {
   }
 
   /** Reads the whole log once before anything is done again. */
-  #assertOwners(): void {
-    for (const record of new LogReader(this.#parts.source).records()) this.#ownerOf(record);
+  #assertRecords(): void {
+    const nextId = this.#thread.memory.loadU64(H_NEXT_ID);
+    for (const record of new LogReader(this.#parts.source).records()) {
+      this.#ownerOf(record);
+      const id = record.created.find((one) => one >= nextId);
+      if (id !== undefined) throw this.#manifestBehind(record, id, nextId);
+    }
+  }
+
+  /**
+   * An id is covered by a lease in the manifest, synced, before any record names it. Where it is not,
+   * the last record of the manifest was lost, and looks like one that never reached the disk: ids of
+   * living blobs would be handed out again.
+   */
+  #manifestBehind({ seq }: LogRecord, id: BlobId, nextId: BlobId): WeirpoolError {
+    const { directory } = this.#parts.source.access;
+    return new WeirpoolError(
+      'MANIFEST_CORRUPT',
+      `The log in ${directory} creates blob ${id} (seq ${seq}), but the manifest has only leased ids ` +
+        `below ${nextId}: its last records are missing. Restore the store from a backup.`,
+      { details: { path: directory, seq, id, nextBlobId: nextId } },
+    );
   }
 
   /** The next record: those that were read ahead come before what is still to be read. */

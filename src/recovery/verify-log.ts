@@ -14,11 +14,11 @@
  *   - none creates an id that the manifest maps: the manifest is the state at S, and the record
  *     comes later. Blobs of a bulk load that nothing has adopted yet are mapped without a record,
  *     and the record that adopts them is above S: their ranges are left out;
+ *   - none creates an id that the manifest has not leased: leases are synced before ids are used;
  *   - no segment has a later epoch than the manifest: an opening begins its manifest first.
  *
  * What does not hold, and is not checked: created ids do not grow with seqs, as threads draw ids
- * before they reserve their place in the log; they may be at or above the manifest's next id, and
- * below it too; deleted ids need not be mapped.
+ * before they reserve their place in the log; deleted ids need not be mapped.
  *
  * Records at or below S are read as well, as far as their segments are still there. Damage there
  * harms no opening, and tells of a medium that loses bytes.
@@ -42,6 +42,7 @@ import { findingOf, type VerifyFinding } from './finding.ts';
 export interface LogExpectation {
   readonly checkpointSeq: number;
   readonly epoch: number;
+  readonly nextBlobId: BlobId;
   isMapped(id: BlobId): boolean;
   /** Whether the blob is one of a bulk load that nothing has adopted. */
   isReserved(id: BlobId): boolean;
@@ -131,7 +132,7 @@ function independent(
 
 /** What is wrong with a record that can be read. */
 interface RecordFault {
-  readonly code: 'ID_REUSED' | 'WAL_CORRUPT';
+  readonly code: 'ID_NOT_ALLOCATED' | 'ID_REUSED' | 'WAL_CORRUPT';
   readonly seq: number;
   readonly id?: BlobId;
   readonly text: string;
@@ -169,6 +170,11 @@ class RecordRules {
     }
     this.#creators.set(id, seq);
     const expectation = this.#expectation;
+    if (expectation !== undefined && id >= expectation.nextBlobId) {
+      const leased = `the manifest has leased ids below ${expectation.nextBlobId}`;
+      const text = `The record at seq ${seq} creates blob ${id}, and ${leased}: its end is missing`;
+      this.faults.push({ code: 'ID_NOT_ALLOCATED', seq, id, text });
+    }
     if (expectation?.isMapped(id) !== true || expectation.isReserved(id)) return;
     const at = expectation.checkpointSeq;
     const text = `The record at seq ${seq} creates blob ${id}, which was there at checkpoint ${at}`;

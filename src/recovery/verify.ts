@@ -150,6 +150,7 @@ function expectationOf({ header, state }: ManifestContent): LogExpectation {
   return {
     checkpointSeq: state.checkpointSeq,
     epoch: header.epoch,
+    nextBlobId: state.nextBlobId,
     isMapped: (id) => state.blobs.has(id),
     isReserved: (id) => ranges.some(([first, last]) => first <= id && id <= last),
   };

@@ -162,6 +162,7 @@ function walkClosed(walk: ManifestWalk, close: CloseBlock): void {
 export function readManifest(checksummer: Checksummer, file: ManifestFile): ManifestContent {
   const content = readManifestUnchecked(checksummer, file);
   assertSlotsApart(content.state, file.path);
+  assertIdsLeased(content.state, file.path);
   return content;
 }
 
@@ -222,6 +223,19 @@ function assertSlotsApart(state: StoreState, path: string): void {
       'Restore the store from a backup.',
     { details: { path, slot: one.slot, id: one.id, otherId: other.id } },
   );
+}
+
+/** An id that is in use would be handed out again. */
+function assertIdsLeased(state: StoreState, path: string): void {
+  for (const id of state.blobs.keys()) {
+    if (id < state.nextBlobId) continue;
+    throw new WeirpoolError(
+      'MANIFEST_CORRUPT',
+      `${path} maps blob ${id}, and has only leased ids below ${state.nextBlobId}. ` +
+        'Restore the store from a backup.',
+      { details: { path, id, nextBlobId: state.nextBlobId } },
+    );
+  }
 }
 
 /** Whether the file at hand begins as the manifest of this store and generation does. */

@@ -25,6 +25,9 @@ const SEGMENT_BYTES = 4 * LOG_BLOCK_BYTES;
 const RECORD_BYTES_MAX = LOG_BLOCK_BYTES;
 
 /** A store that is open: blobs and their mapping, and a log, as an opening makes them. */
+/** Ids of records are below it: a commit leases them first. */
+const LEASED = 1000;
+
 export class TestStore {
   readonly seqs: number[] = [];
   readonly backend: FileBackend;
@@ -60,7 +63,7 @@ export class TestStore {
     const mapped = blobs.map(({ id, slot, bytes }) => {
       return { id, slot, checksum: checksummer.of(bytes, id) };
     });
-    const nextBlobId = Math.max(1, ...blobs.map(({ id }) => id + 1));
+    const nextBlobId = Math.max(LEASED, ...blobs.map(({ id }) => id + 1));
     this.backend.commit({ mapped, deleted: [], nextBlobId, ...change });
   }
 

@@ -16,6 +16,7 @@ async function work(fs: FileSystem, random: Random): Promise<void> {
   let nextId = 1;
   for (let opening = 0; opening < 3; opening++) {
     const store = await TestStore.open(DIRECTORY, simOptions(opening, fs));
+    if (opening === 0) store.write([]);
     for (let round = 0; round < 2; round++) {
       const blobs = [];
       for (let n = 0; n < 3; n++) {

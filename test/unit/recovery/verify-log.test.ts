@@ -201,6 +201,7 @@ describe('ids in the log', () => {
     const directory = temporaryDirectory();
     const path = (name: string) => join(directory, name);
     const first = await TestStore.open(directory);
+    first.write([]);
     for (const id of [40, 50]) first.append({ created: [id] });
     await first.close();
     const tail = bytesAt(path('wal-1'), GROUP_2, SECTOR);
@@ -220,6 +221,11 @@ describe('ids in the log', () => {
   it('that were mapped at the checkpoint are found', async () => {
     const { findings, seqs, expected } = await appended([[50], [6]]);
     expect(findings).toEqual([{ ...expected, id: 6, seq: seqs[1] }]);
+  });
+
+  it('that no lease covers are found: the end of the manifest is missing', async () => {
+    const { findings, seqs, expected } = await appended([[999], [1000, 50]]);
+    expect(findings).toEqual([{ ...expected, code: 'ID_NOT_ALLOCATED', id: 1000, seq: seqs[1] }]);
   });
 
   it('of a bulk load are mapped although a record creates them', async () => {

@@ -48,7 +48,7 @@ describe('a healthy store', () => {
       blobBytes: BLOB_BYTES,
       storeId: STORE_ID,
       checkpointSeq: seqs[1],
-      nextBlobId: 34,
+      nextBlobId: 1000,
       commitNumber: 2,
       trees: [],
     });
@@ -324,14 +324,14 @@ describe('a mapping that contradicts itself', () => {
 
   it('ids that would be handed out again are found', async () => {
     const findings = await committed((store, bytes) => {
-      const nextBlobId = 40;
-      const roots = new Map([[BULK_OWNER + 38, 45]]);
-      store.write([{ id: 40, slot: 9, bytes }], { nextBlobId, roots });
+      const nextBlobId = 1040;
+      const roots = new Map([[BULK_OWNER + 1038, 1045]]);
+      store.write([{ id: 1040, slot: 9, bytes }], { nextBlobId, roots });
     });
     const expected = { code: 'ID_NOT_ALLOCATED', path: 'manifest-2' };
     expect(findings).toEqual([
-      { ...expected, id: 40 },
-      { ...expected, id: 45 },
+      { ...expected, id: 1040 },
+      { ...expected, id: 1045 },
     ]);
   });
 
