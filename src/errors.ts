@@ -85,12 +85,37 @@ export interface WireError {
   readonly stack: string | undefined;
 }
 
+/** More causes than any of ours has; a circle of them ends here too. */
+const CAUSES_MAX = 32;
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+/** Anything can be thrown, also what cannot be made a string. */
+function textOf(value: unknown): string {
+  if (isString(value)) return value;
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
 /** The error as plain data, with its causes, for `postMessage`. */
 export function toWire(error: unknown): WireError {
+  return wireOf(error, CAUSES_MAX);
+}
+
+function wireOf(error: unknown, causesMax: number): WireError {
   if (!(error instanceof Error)) {
     return {
       name: 'Error',
-      message: String(error),
+      message: textOf(error),
       code: undefined,
       outcome: undefined,
       details: undefined,
@@ -99,37 +124,50 @@ export function toWire(error: unknown): WireError {
     };
   }
   const known = error instanceof WeirpoolError ? error : undefined;
+  const { code } = error as { readonly code?: unknown };
+  const hasCause = error.cause !== undefined && causesMax > 0;
   return {
-    name: error.name,
-    message: error.message,
-    code: (error as NodeJS.ErrnoException).code,
+    name: textOf(error.name),
+    message: textOf(error.message),
+    code: isString(code) ? code : undefined,
     outcome: known?.outcome,
     details: known?.details,
-    cause: error.cause === undefined ? undefined : toWire(error.cause),
-    stack: error.stack,
+    cause: hasCause ? wireOf(error.cause, causesMax - 1) : undefined,
+    stack: isString(error.stack) ? error.stack : undefined,
   };
 }
 
-function isErrorCode(code: string | undefined): code is ErrorCode {
-  return (ERROR_CODES as readonly (string | undefined)[]).includes(code);
+function isErrorCode(code: unknown): code is ErrorCode {
+  return (ERROR_CODES as readonly unknown[]).includes(code);
 }
 
-/** The error again, with name, code, outcome, details and causes. */
+/**
+ * The error again, with name, code, outcome, details and causes. What comes from another thread may
+ * be anything: of what is no wired error, it is an error that says so much.
+ */
 export function fromWire(wire: WireError): Error {
-  const cause = wire.cause === undefined ? undefined : fromWire(wire.cause);
+  return errorFrom(wire, CAUSES_MAX);
+}
+
+function errorFrom(wire: unknown, causesMax: number): Error {
+  if (!isRecord(wire)) return new Error(textOf(wire));
+  const { name, code, outcome, details, stack } = wire;
+  const message = textOf(wire['message']);
+  const hasCause = wire['cause'] !== undefined && causesMax > 0;
+  const cause = hasCause ? errorFrom(wire['cause'], causesMax - 1) : undefined;
   let error: Error;
-  if (wire.name === 'WeirpoolError' && isErrorCode(wire.code)) {
-    error = new WeirpoolError(wire.code, wire.message, {
+  if (name === 'WeirpoolError' && isErrorCode(code)) {
+    error = new WeirpoolError(code, message, {
       cause,
-      outcome: wire.outcome ?? 'unknown',
-      details: wire.details ?? {},
+      outcome: outcome === 'not_applied' ? outcome : 'unknown',
+      details: isRecord(details) ? (details as ErrorDetails) : {},
     });
   } else {
-    error = new Error(wire.message, { cause });
-    error.name = wire.name;
-    if (wire.code !== undefined) (error as NodeJS.ErrnoException).code = wire.code;
+    error = new Error(message, { cause });
+    error.name = textOf(name);
+    if (isString(code)) (error as NodeJS.ErrnoException).code = code;
   }
-  if (wire.stack !== undefined) error.stack = wire.stack;
+  if (isString(stack)) error.stack = stack;
   return error;
 }
 

@@ -151,3 +151,37 @@ describe('errnoOf', () => {
     }
   });
 });
+
+describe('what is no error of ours, on the wire', () => {
+  it('ends where causes go round in a circle', () => {
+    const error = new Error('first');
+    error.cause = new WeirpoolError('STORE_IO', 'second', { cause: error });
+    let depth = 0;
+    for (let at: unknown = fromWire(structuredClone(toWire(error))); at instanceof Error; depth++) {
+      at = at.cause;
+    }
+    expect(depth).toBe(33);
+  });
+
+  it.each([Object.create(null), { toString: 1 }, Symbol('s'), null])('is told: %o', (thrown) => {
+    expect(fromWire(toWire(thrown))).toBeInstanceOf(Error);
+  });
+
+  it.each([
+    undefined,
+    null,
+    7,
+    'text',
+    [],
+    { name: {}, message: 3, cause: null, stack: 5, code: 9 },
+  ])('makes an error: %o', (wire) => {
+    const error = fromWire(wire as unknown as WireError);
+    expect(error).toBeInstanceOf(Error);
+    expect(typeof error.message).toBe('string');
+  });
+
+  it('has an outcome that there is', () => {
+    const wire = { ...toWire(new WeirpoolError('STORE_IO', 'm')), outcome: 'applied' };
+    expect(fromWire(wire as unknown as WireError)).toMatchObject({ outcome: 'unknown' });
+  });
+});
