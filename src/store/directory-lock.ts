@@ -110,7 +110,8 @@ interface LockFile {
 /** Whether it is what `announce` writes: files of a dead host come from disks that rot. */
 function isIdentity(value: unknown): value is ProcessIdentity {
   const { pid, startTime, host, scope } = (value ?? {}) as Partial<ProcessIdentity>;
-  const numbers = Number.isSafeInteger(pid) && (pid as number) > 0 && typeof startTime === 'number';
+  const numbers =
+    Number.isSafeInteger(pid) && (pid as number) > 0 && Number.isSafeInteger(startTime);
   return numbers && typeof host === 'string' && typeof scope === 'string';
 }
 

@@ -135,7 +135,7 @@ describe.each(MODES)('a directory that is locked by %s', (mode, options) => {
     await backend.close();
   });
 
-  it.each(['', '{', '{"pid":"x"}', '{"pid":-1}', 'null'])(
+  it.each(['', '{', '{"pid":"x"}', '{"pid":-1}', '{"pid":1}', 'null'])(
     'is not held by a lock file that power loss has left with the content %j',
     async (content) => {
       const directory = temporaryDirectory();
