@@ -112,6 +112,11 @@ export function scratchBytesOf(blobBytes: number): number {
   return 2 * blobBytes + SCRATCH_KEY_BYTES + recordBytes + 2 * listBytes;
 }
 
+/** Frames that lie in one arena beside the scratch areas of all threads. */
+export function framesPerArenaOf(blobBytes: number, scratchBytes: number): number {
+  return Math.floor((ARENA_BYTES_MAX - SLOTS_MAX * scratchBytes) / blobBytes);
+}
+
 function sharedMemory(bytes: number): WasmMemory {
   const pages = Math.ceil(bytes / PAGE_BYTES);
   return new wasm.Memory({ initial: pages, maximum: pages, shared: true });
@@ -154,7 +159,7 @@ export function createPoolMemory(plan: MemoryPlan, modules: WasmModules): PoolMe
   }
   set(H_STATUS, STATUS_OPENING);
   const scratchBytes = plan.log === undefined ? 0 : scratchBytesOf(plan.blobBytes);
-  const perArena = Math.floor((ARENA_BYTES_MAX - SLOTS_MAX * scratchBytes) / plan.blobBytes);
+  const perArena = framesPerArenaOf(plan.blobBytes, scratchBytes);
   instantiateControl(modules.control, control).initFrames(plan.frames);
   return {
     control,

@@ -13,6 +13,7 @@ import { attachBackend } from '../store/attach-backend.ts';
 import type { BackendContext, BackendHandle } from '../store/contract.ts';
 import { MappedStore } from '../store/mapped-store.ts';
 import { PoolCore } from './core.ts';
+import { assertHandle } from './handle.ts';
 import type { LogShared } from './pool-log.ts';
 
 /** Room for the largest manifest record that a checksum is wanted for, beside a whole blob. */
@@ -55,11 +56,7 @@ export function backendContext(
  * @throws {WeirpoolError} `ALREADY_ATTACHED`, `THREADS_EXHAUSTED`, `POOL_CLOSED`, `POISONED`, `ABI_MISMATCH`, `STORE_IO`.
  */
 export async function attachCore(handle: PoolHandle, place?: number): Promise<PoolCore> {
-  if (handle?.memory?.control === undefined) {
-    throw new TypeError(
-      'Not the handle of a pool: pass `pool.handle` of the thread that opened it',
-    );
-  }
+  assertHandle(handle);
   if (handle.backend === undefined) {
     throw new WeirpoolError(
       'POOL_CLOSED',

@@ -99,16 +99,37 @@ export async function attachBackend(
 ): Promise<StoreBackend> {
   switch (handle.kind) {
     case 'file':
+      assertFileHandle(handle as FileHandle);
       return FileBackend.attach(handle as FileHandle, context);
-    case 'memory':
-      return new MemoryBackend(context, (handle as MemoryHandle).data);
+    case 'memory': {
+      const { data } = handle as MemoryHandle;
+      if (typeof data !== 'object' || data === null) throw notAHandle('it has no data');
+      return new MemoryBackend(context, data);
+    }
     case 'module': {
       const { module, options } = handle as ModuleHandle;
+      if (typeof module !== 'string' || module === '') throw notAHandle('it names no module');
       return fromModule(module, options, context);
     }
     default:
       throw unknownKind(handle);
   }
+}
+
+function notAHandle(what: string): TypeError {
+  return new TypeError(`Not the handle of a store (${what}): pass on what the opener has given`);
+}
+
+function assertFileHandle(handle: FileHandle): void {
+  const { directory, lockFile, readOnly, dataDevice, dataInode, directWrites } = handle;
+  const hasPaths =
+    typeof directory === 'string' && directory !== '' && typeof lockFile === 'string';
+  const hasData = typeof dataDevice === 'bigint' && typeof dataInode === 'bigint';
+  const hasOptions =
+    typeof readOnly === 'boolean' && (directWrites === 'auto' || typeof directWrites === 'boolean');
+  // Who may write holds the directory by a lock file.
+  const isHeld = readOnly || lockFile !== '';
+  if (!(hasPaths && hasData && hasOptions && isHeld)) throw notAHandle('of a directory');
 }
 
 function unknownKind(value: unknown): TypeError {

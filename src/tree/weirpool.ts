@@ -97,9 +97,7 @@ export class Weirpool implements AsyncDisposable {
    */
   static async open(directory: string, options: WeirpoolOptions = {}): Promise<Weirpool> {
     const { flushBytes, log, owners = {}, ...given } = options;
-    if (flushBytes !== undefined) {
-      integerBetween('flushBytes', flushBytes, 0, Number.MAX_SAFE_INTEGER);
-    }
+    assertFlushBytes(flushBytes);
     if (Object.hasOwn(owners, TREE_OWNER)) {
       throw new RangeError(`Owner ${TREE_OWNER} is that of the trees: give yours another number`);
     }
@@ -130,10 +128,22 @@ export class Weirpool implements AsyncDisposable {
   }
 
   /** Joins a store that another thread of this process has opened. Errors: as `BufferPool.attach`. */
-  static async attach({ pool: handle, flushBytes }: WeirpoolHandle): Promise<Weirpool> {
+  static async attach(given: WeirpoolHandle): Promise<Weirpool> {
+    if (typeof given !== 'object' || given === null) {
+      throw new TypeError(
+        'Not the handle of a store: pass `db.handle` of the thread that opened it',
+      );
+    }
+    const { pool: handle, flushBytes } = given;
+    assertFlushBytes(flushBytes);
     const pool = await BufferPool.attach(handle);
     const { readOnly } = handle;
-    return new Weirpool(pool, storeOf(pool, flushBytes), { flushBytes, readOnly });
+    try {
+      return new Weirpool(pool, storeOf(pool, flushBytes), { flushBytes, readOnly });
+    } catch (error) {
+      await pool.close();
+      throw error;
+    }
   }
 
   // --- trees -------------------------------------------------------------------------------------------
@@ -265,6 +275,11 @@ export class Weirpool implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function assertFlushBytes(flushBytes: number | undefined): void {
+  if (flushBytes === undefined) return;
+  integerBetween('flushBytes', flushBytes, 0, Number.MAX_SAFE_INTEGER);
 }
 
 function storeOf(pool: BufferPool, flushBytes: number | undefined): TreeStore {
