@@ -4,9 +4,9 @@
  */
 import { randomInt } from 'node:crypto';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { diskMode } from './disk.ts';
+import { allFaultsMode } from './all-faults.ts';
 import { concurrentMode, playConcurrent } from './concurrent.ts';
-import { faultsMode } from './faults.ts';
+import { diskMode } from './disk.ts';
 import { killMode } from './kill.ts';
 import { live } from './live.ts';
 import { liveThread } from './live-thread.ts';
@@ -135,7 +135,7 @@ function modesOf(program: HarnessProgram, only: string | undefined): readonly Mo
 
 const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => pointsMode(workloadsOf(context)),
-  (context) => faultsMode(workloadsOf(context)),
+  allFaultsMode,
   (context) => rotMode(workloadsOf(context)),
   killMode,
   terminateMode,
