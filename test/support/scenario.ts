@@ -55,8 +55,9 @@ function fromVariant(root: string): Plugin {
   };
 }
 
+/** Packages that are CommonJS ask for modules of Node.js by `require`, which modules do not have. */
 const REQUIRE =
-  "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+  "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);";
 
 const bundles = new Map<string, Promise<string>>();
 
