@@ -35,6 +35,11 @@ export function overflowBlobs(valueBytes: number, blobBytes: number): number {
   return Math.ceil(valueBytes / partBytesMax(blobBytes));
 }
 
+/** Of what a reference or a part names: it may be torn, or crafted. */
+function isId(id: number): boolean {
+  return Number.isSafeInteger(id) && id > 0;
+}
+
 export interface Reference {
   readonly first: BlobId;
   readonly bytes: number;
@@ -133,6 +138,7 @@ export function readChain(
   const value = Buffer.allocUnsafe(valueBytes);
   let at = 0;
   for (let id = first; at < valueBytes; ) {
+    if (!isId(id)) throw nodeCorrupt(id, tree);
     id = withBlob(id, ({ view, bytes }) => {
       const part = partOf(view, blobBytes);
       // All but the last are full: the blobs that are read are no more than the value takes.
@@ -155,6 +161,7 @@ export function missingOverflow(core: PoolCore, { first, bytes }: Reference): Bl
   const { blobBytes } = core.memory.shared;
   let id = first;
   for (let left = bytes; left > 0; ) {
+    if (!isId(id)) return 0;
     const frame = core.control.locate(id, core.me);
     if (frame === MISS) return id;
     const part = frame < 0 ? undefined : partOf(core.memory.frame(frame).view, blobBytes);
@@ -169,6 +176,7 @@ export function missingOverflow(core: PoolCore, { first, bytes }: Reference): Bl
 export function deleteOverflow(op: Op, tree: BlobId, { first, bytes }: Reference): void {
   let left = bytes;
   for (let id = first; left > 0; ) {
+    if (!isId(id)) throw nodeCorrupt(id, tree);
     const blob = op.write(id);
     const part = partOf(blob.view, blob.bytes.length);
     const full = partBytesMax(blob.bytes.length);

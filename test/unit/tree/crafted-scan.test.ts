@@ -78,3 +78,22 @@ describe('a leaf that leads back', () => {
     expect(count).toBeLessThan(ENTRIES_MAX);
   });
 });
+
+describe('a reference to a long value', () => {
+  it.each([0n, 2n ** 53n, 2n ** 64n - 1n])('to blob %i is refused in every way', async (first) => {
+    const disk = killed(healthy);
+    const broken = new Broken(disk);
+    const { leaf, at } = broken.long;
+    broken.store.edit(leaf, (_, view) => view.setBigUint64(at, first, true));
+    broken.store.commit();
+    const db = await openTrees(disk, { frames: 128 });
+    const tree = db.tree('tags', { key: 'utf8' });
+    const key = 'tag with much to say 0';
+    const refused = expect.objectContaining({ code: 'NODE_CORRUPT' });
+    expect(() => tree.get(key)).toThrow(refused);
+    expect(() => tree.range().toArray()).toThrow(refused);
+    await expect(tree.getAsync(key)).rejects.toThrow(refused);
+    expect(() => tree.delete(key)).toThrow(refused);
+    await db.close().catch(() => undefined);
+  });
+});
