@@ -5,22 +5,6 @@ const THREADS = 'assembly/threads.ts';
 
 export const BROKEN_DEATHS: readonly Broken[] = [
   {
-    title: 'the exclusive latch of a dead thread is released over half a change (I1)',
-    mode: 'deaths',
-    runs: 100,
-    patches: [
-      {
-        file: THREADS,
-        find: 'if ((word & LATCH_X) != 0 && (word & LATCH_E) == 0) return UNDECIDED;',
-        replace: `if ((word & LATCH_X) != 0 && (word & LATCH_E) == 0) {
-      atomic.store<u64>(a + A_WORD, versionOf(word));
-      giveHolds(dead, frame);
-      return OK;
-    }`,
-      },
-    ],
-  },
-  {
     title: 'shared latches of a dead thread stay counted (G1)',
     mode: 'deaths',
     runs: 100,

@@ -13,8 +13,23 @@ import { ThreadMemory } from '../../../src/memory/pool-memory.ts';
 
 const LINE = 64;
 
-/** @param threads  That are attached, services included. */
-export function heldOf(pool: BufferPool, threads: number): string[] {
+const LOOKS_MAX = 300;
+const PAUSE_MS = 10;
+
+/**
+ * Services go on, and hold what they need for moments: only what stays is wrong.
+ *
+ * @param threads  That are attached, services included.
+ */
+export async function heldOf(pool: BufferPool, threads: number): Promise<string[]> {
+  for (let look = 1; ; look++) {
+    const found = heldNow(pool, threads);
+    if (found.length === 0 || look === LOOKS_MAX) return found;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+}
+
+function heldNow(pool: BufferPool, threads: number): string[] {
   const memory = new ThreadMemory(pool.handle.memory);
   const { control } = memory;
   const found: string[] = [];

@@ -191,7 +191,7 @@ async function treeDeath(act: TreeAct, trial: Trial): Promise<Death> {
   if (poisoned) {
     await closeStopped(db, wrong);
   } else {
-    wrong.push(...heldOf(db.pool, threads));
+    wrong.push(...(await heldOf(db.pool, threads)));
     allowed = [await goOn(side, allowed, wrong)];
     await db.close();
   }
@@ -254,6 +254,7 @@ async function poolDeath(act: PoolAct, trial: Trial): Promise<Death> {
   const ids = Array.from({ length: BLOBS }, () => pool.allocate());
   for (const id of ids) pool.writeBlob(id, new Uint8Array(pool.blobBytes).fill(OLD));
   const side = { pool, ids };
+  const { threads } = pool.stats();
   const task = { act: act.name, handle: pool.handle, ids };
   const { wrong, ...rest } = await kill(trial, task, () => act.meanwhile?.(side));
   reapNow(pool);
@@ -263,7 +264,7 @@ async function poolDeath(act: PoolAct, trial: Trial): Promise<Death> {
     await closeStopped(pool, wrong);
   } else {
     try {
-      wrong.push(...heldOf(pool, 1));
+      wrong.push(...(await heldOf(pool, threads)));
       checkValues(side, allowed, 'the others see', wrong);
       for (const id of ids.slice(1)) pool.writeBlob(id, new Uint8Array(pool.blobBytes).fill(OLD));
     } catch (error) {

@@ -24,8 +24,8 @@ import { gatedModulesMissing, makeGatedModules } from './gated.ts';
 const RUNS = 100;
 /** Steps are taken in this stride, which has no divisor in common with their number mostly. */
 const STRIDE = 7919;
-/** Of an act that waits for others, more are only turns of its wait. */
-const STEPS_MAX = 600;
+/** How often an instruction is a place to die within one act: from there on it is a loop. */
+const TIMES_MAX = 3;
 
 /** The victim: does the act once, and dies in the middle of it if it comes that far. */
 export const playVictim: Play = async (task: VictimTask) => {
@@ -78,8 +78,12 @@ class Deaths {
     for (const act of ACTS) {
       const { trace, wrong } = await this.one({ act, at: -1 });
       if (wrong.length > 0) throw new Error(`${act.name}, without a death: ${wrong.join('; ')}`);
-      const count = Math.min(STEPS_MAX, trace.length);
-      steps.push(...Array.from({ length: count }, (_, at) => ({ act, at })));
+      const times = new Map<number, number>();
+      trace.forEach((site, at) => {
+        const time = (times.get(site) ?? 0) + 1;
+        times.set(site, time);
+        if (time <= TIMES_MAX) steps.push({ act, at });
+      });
     }
     this.steps = steps;
   }
