@@ -53,6 +53,9 @@ export interface SparsePlace {
   readonly key: Uint8Array;
 }
 
+/** Splits after which a batch goes the general way: twice what it can need. */
+const SPLITS_PER_ENTRY = 2;
+
 /** What keeps a batch from being done. */
 interface Lack {
   readonly tree: BlobId;
@@ -86,13 +89,15 @@ export class Batch {
   run(entries: readonly Entry[], options: ChangeOptions): number {
     if (!this.#encode(entries)) return 0;
     this.#nodes.sortBatch(this.#count, this.#bytes);
-    for (;;) {
+    // Each split makes room for an entry, unless others take it, or the leaf is none that splits help.
+    for (let splits = 0; splits <= SPLITS_PER_ENTRY * this.#count; splits++) {
       this.#lack = undefined;
       const seq = this.#transactions.change(this.#change, options);
       const { key, tree = 0 } = (this.#lack ?? {}) as Partial<Lack>;
       if (seq !== 0 || key === undefined) return seq;
       this.#host.splitLeaf(tree, key);
     }
+    return 0;
   }
 
   /** Makes the record in the batch area: false if it does not fit, or a value would overflow. */
