@@ -84,6 +84,8 @@ async function runEntry(program: string, entry: Entry): Promise<Row> {
     if (skipped !== undefined) said = `not run: ${skipped}`;
     if (counts.violations > 0) said = lines.join('\n');
     if (said !== '' || isReached(entry, counts)) break;
+    // What has done nothing once will do nothing for ever.
+    if (!COUNTS.some((what) => report[what] > 0)) break;
   }
   const seconds = (Date.now() - began) / 1000;
   process.stderr.write(`${entry.mode}: ${seconds.toFixed(0)} s ${said}\n`);
@@ -102,6 +104,12 @@ async function runPlan(program: string, { entries }: Plan): Promise<Row[]> {
   };
   await Promise.all(Array.from({ length: LANES }, lane));
   return rows;
+}
+
+/** Whether it has done what it must without a violation; only where nobody looks may it be skipped. */
+function isGood({ entry, counts, said }: Row): boolean {
+  const isSkipped = said.startsWith('not run') && process.env['CI'] !== 'true';
+  return counts.violations === 0 && (isSkipped || isReached(entry, counts));
 }
 
 function plain(head: readonly string[]): Table.Table {
@@ -145,7 +153,7 @@ if (plan === undefined) {
   const rows = await runPlan(program, plan);
   show(rows);
   for (const { said } of rows) if (said !== '') console.log(said);
-  const isWell = rows.every(({ counts, said }) => counts.violations === 0 || said === '');
+  const isWell = rows.length === plan.entries.length && rows.every(isGood);
   const caught = isWell && plan.broken ? await catchAll() : true;
   if (!isWell || !caught) process.exitCode = 1;
 }

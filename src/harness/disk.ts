@@ -14,7 +14,7 @@ import { FULL_PROGRAMS, fillUp, SmallDisk } from './full-disk.ts';
 import type { Life } from './life.ts';
 import type { Mode, Run } from './mode.ts';
 import { MountSpace, missingPackages } from './mount-space.ts';
-import type { PartContext } from './parts.ts';
+import { NO_SUBJECT, type PartContext } from './parts.ts';
 import { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
 import { removeDirectory, temporaryDirectory } from './temporary.ts';
@@ -119,6 +119,7 @@ class DiskFaults {
   }
 
   async prepare(): Promise<string | undefined> {
+    if (this.#context.subjects.length === 0) return NO_SUBJECT;
     const missing = await missingPackages(TRACER_PROGRAMS);
     if (missing !== undefined) return missing;
     const withoutMounts = await missingPackages(FULL_PROGRAMS);

@@ -27,6 +27,7 @@ export const KINDS: readonly FileOperation[] = [
   'link',
   'stat',
   'statFd',
+  'makeDirectory',
 ];
 
 export interface Fault {
@@ -42,6 +43,8 @@ export interface Fault {
   readonly mode: 'once' | 'late' | 'ever' | 'full' | 'slow' | 'short';
   /** Calls that fail, too, once one has failed: those with which a failure is put right. */
   readonly also?: FileOperation;
+  /** Whether a write that fails late was done as a whole. */
+  readonly whole?: boolean;
 }
 
 type Call = () => unknown;
@@ -57,9 +60,12 @@ export class FaultyDisk {
   readonly violations: string[] = [];
   readonly #disk: SimFileSystem;
   readonly #fault: Fault;
+  readonly #afterHit: () => void;
 
-  constructor(disk: SimFileSystem, fault: Fault) {
+  /** @param afterHit  Called before each call once the fault was met. */
+  constructor(disk: SimFileSystem, fault: Fault, afterHit: () => void) {
     this.#disk = disk;
+    this.#afterHit = afterHit;
     this.#fault = fault;
     const wrap =
       (operation: FileOperation) =>
@@ -79,6 +85,7 @@ export class FaultyDisk {
   }
 
   #call(operation: FileOperation, args: readonly unknown[]): unknown {
+    if (this.hit) this.#afterHit();
     const fd = args[0] as number;
     if (operation === 'close') this.#failedSyncs.delete(fd);
     if (operation === 'syncData' && this.#failedSyncs.has(fd)) {
@@ -106,7 +113,7 @@ export class FaultyDisk {
   #halfway(operation: FileOperation, args: readonly unknown[], call: Call): void {
     if (operation === 'write') {
       const [fd, source, position] = args as [number, Uint8Array, number];
-      const bytes = this.#fault.n % 2 === 0 ? source.length : Math.ceil(source.length / 2);
+      const bytes = this.#fault.whole === true ? source.length : Math.ceil(source.length / 2);
       this.#disk.write(fd, source.subarray(0, bytes), position);
     } else if (operation === 'open') {
       this.#disk.close(call() as number);

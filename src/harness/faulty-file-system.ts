@@ -5,13 +5,17 @@ export type FileOperation = keyof FileSystem;
 
 const OPERATIONS = Object.keys(nodeFileSystem) as FileOperation[];
 
-/** The file system with some calls replaced. */
+/** The file system with some calls replaced; who replaces `write` has replaced `writeAsync`, too. */
 export function patched(fs: FileSystem, replaced: Partial<FileSystem>): FileSystem {
+  const { write } = replaced;
+  const writeAsync: FileSystem['writeAsync'] | undefined =
+    write && (async (...args) => write(...args));
   const bound = OPERATIONS.map((operation) => [
     operation,
     (...args: unknown[]) => (fs[operation] as (...all: unknown[]) => unknown)(...args),
   ]);
-  return { ...(Object.fromEntries(bound) as FileSystem), ...replaced };
+  const all = Object.fromEntries(bound) as FileSystem;
+  return { ...all, ...(writeAsync && { writeAsync }), ...replaced };
 }
 
 export interface FileCall {

@@ -18,7 +18,11 @@ export interface Expectation {
 }
 
 /** What `verify` finds from the files alone; a store that was never opened is no damage. */
-export async function damageOf(disk: SimFileSystem): Promise<string[]> {
+export async function damageOf(
+  disk: SimFileSystem,
+  { verify }: Pick<Workload, 'verify'>,
+): Promise<readonly string[]> {
+  if (verify !== undefined) return verify(DIRECTORY, disk);
   const { kernels } = modules();
   const options = { kernels, fileSystem: disk, content: checkTrees };
   const { findings, generation } = await verifyStore(DIRECTORY, options);
@@ -70,7 +74,7 @@ export async function violationsOf(
   random: Random,
   { steps, again }: ImageOptions,
 ): Promise<readonly string[]> {
-  const found = await damageOf(disk);
+  const found = await damageOf(disk, workload);
   if (found.length > 0) return found;
   try {
     const { session, violations } = await recover(workload, disk, expectation, random);
@@ -83,7 +87,7 @@ export async function violationsOf(
     const { oracle } = session;
     const second = secondImage(disk, oracle, random);
     await session.close();
-    const after = [...oracle.violations, ...(await damageOf(disk))];
+    const after = [...oracle.violations, ...(await damageOf(disk, workload))];
     if (disk.openCount > 0) after.push(`${disk.openCount} descriptors are open`);
     if (after.length > 0 || !again) return after;
     const closed = { disk, least: oracle.synced };

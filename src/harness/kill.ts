@@ -6,7 +6,7 @@
  */
 import type { LifeEnding } from './live-protocol.ts';
 import type { Mode, Run } from './mode.ts';
-import type { PartContext } from './parts.ts';
+import { NO_SUBJECT, type PartContext } from './parts.ts';
 import type { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
 import { type Ended, Trial, type TrialTask } from './trial.ts';
@@ -82,6 +82,7 @@ export function killMode({ subjects, self }: PartContext): Mode {
     name: 'kill',
     summary: 'kills processes at random moments, and looks at what they leave',
     runs: RUNS,
+    prepare: () => Promise.resolve(subjects.length > 0 ? undefined : NO_SUBJECT),
     async run({ number, random, tally, signal }: Run): Promise<readonly string[]> {
       const trial = new Trial(subjects[number % subjects.length] as AnySubject, self);
       try {

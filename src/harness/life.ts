@@ -54,7 +54,8 @@ export class Life {
   constructor({ self, task, under = [], silenceMs = SILENCE_MS, onLine }: LifeOptions) {
     if (lives.size === 0) process.once('exit', killAll);
     this.#silenceMs = silenceMs;
-    const stdio = ['ignore', 'ignore', 'pipe', 'pipe'] as const;
+    // Its standard input ends with this process, however that ends.
+    const stdio = ['pipe', 'ignore', 'pipe', 'pipe'] as const;
     this.#child = startProcess(self, 'live', task, { under, stdio: [...stdio] });
     lives.add(this);
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -320,7 +320,13 @@ class LiveProcess {
 }
 
 /** The part `live`. */
+/** A process under test does not outlive the harness, which has to see what becomes of it. */
+function endWithParent(): void {
+  process.stdin.once('end', () => process.exit(EXIT_CODE)).resume();
+}
+
 export async function live(task: LiveTask, context: PartContext): Promise<void> {
+  endWithParent();
   watchServices();
   await new LiveProcess(task, context).run();
 }

@@ -6,7 +6,6 @@ import { randomInt } from 'node:crypto';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { allFaultsMode } from './all-faults.ts';
 import { concurrentMode, playConcurrent } from './concurrent.ts';
-import { diskMode } from './disk.ts';
 import { killMode } from './kill.ts';
 import { live } from './live.ts';
 import { liveThread } from './live-thread.ts';
@@ -22,6 +21,9 @@ import { terminateMode } from './terminate.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
+/** What shells say of a program that a signal has ended. */
+const SIGNAL_EXIT = 128;
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 const RUNS_MAX = 1_000_000_000;
 const SECONDS_MAX = 1_000_000;
 
@@ -63,11 +65,19 @@ export async function main(
 ): Promise<void> {
   const plays = { ...PLAYS, ...program.plays };
   if (await playPart(plays, program)) return;
+  exitOnSignals();
   try {
     await commandOf(program).parseAsync(argv, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+  }
+}
+
+/** An exit removes directories and kills what was started; a signal alone would not. */
+function exitOnSignals(): void {
+  for (const [signal, number] of Object.entries(SIGNALS)) {
+    process.once(signal, () => process.exit(SIGNAL_EXIT + number));
   }
 }
 
@@ -87,7 +97,11 @@ function commandOf(program: HarnessProgram): Command {
       .option('--runs <count>', `so many runs; default ${mode.runs}`, integer(1, RUNS_MAX))
       .option('--seconds <count>', 'runs until this time is over', integer(1, SECONDS_MAX))
       .option('--seed <number>', 'default: a random one', integer(0, SEED_END - 1))
-      .option('--run <number>', 'this run of the seed alone', integer(0, RUNS_MAX))
+      .addOption(
+        new Option('--run <number>', 'this run of the seed alone')
+          .argParser(integer(0, RUNS_MAX))
+          .conflicts(['runs', 'seconds']),
+      )
       .addOption(new Option('--subject <name>', 'this subject alone').choices(names))
       .option('--json', 'print JSON, one object to a line; the report is the last one')
       .exitOverride()
@@ -139,7 +153,6 @@ const MODES: readonly ((context: PartContext) => Mode)[] = [
   (context) => rotMode(workloadsOf(context)),
   killMode,
   terminateMode,
-  diskMode,
   powerMode,
   concurrentMode,
   soakMode,

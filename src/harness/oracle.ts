@@ -117,6 +117,15 @@ export class Oracle<N = undefined> {
     return oracle;
   }
 
+  /** The same, as it is now: what comes later is not noted in it. */
+  fork(): Oracle<N> {
+    const oracle = this.after(this.commits.length, this);
+    oracle.#pending = this.#pending;
+    oracle.synced = this.synced;
+    oracle.written = this.written;
+    return oracle;
+  }
+
   mark(): Mark {
     const { synced, written, idMax, seqMax } = this;
     const issued = this.commits.length + (this.#pending === undefined ? 0 : 1);

@@ -27,6 +27,9 @@ export interface PartContext {
   readonly self: string;
 }
 
+/** Why modes with real processes have nothing to do: a workload alone is for simulated disks. */
+export const NO_SUBJECT = 'it needs a subject; workloads are for simulated disks alone';
+
 export type Play = (data: never, context: PartContext) => Promise<void>;
 
 /** The part that this process or thread is to play, or undefined: it is the program itself. */

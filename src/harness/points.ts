@@ -35,6 +35,7 @@ interface Moment {
 export interface RecordedRun {
   readonly base: SimFileSystem;
   readonly recording: Recording<Moment>;
+  readonly oracle: AnyOracle;
   readonly commits: number;
   readonly violations: readonly string[];
 }
@@ -59,7 +60,7 @@ export async function runWorkload(workload: Workload, random: Random): Promise<R
     violations.push(`the workload: ${(error as Error).stack}`);
   }
   violations.push(...takeHangs(), ...oracle.violations);
-  return { base, recording, commits: oracle.commits.length, violations };
+  return { base, recording, oracle, commits: oracle.commits.length, violations };
 }
 
 type Chooser = (end: number) => number;
@@ -129,7 +130,19 @@ export class CrashPoints {
     this.violations.push(...run.violations);
     if (run.commits < COMMITS_MIN) this.violations.push(`only ${run.commits} commits were made`);
     await this.#of(run.base, run.recording, options, '');
+    await this.#atTheEnd(run);
     return run;
+  }
+
+  /** After the last close everything is there, whatever happens to the power. */
+  async #atTheEnd({ base, recording, oracle }: RecordedRun): Promise<void> {
+    const disk = base.afterKill();
+    await replaySteps(disk, recording, async () => undefined);
+    const mark = oracle.mark();
+    const expectation = { oracle, mark, least: mark.issued };
+    const image = disk.afterCrash(chooserOf(LOSSES.nothing, new Random(this.#seed)));
+    const options = { ...EVERY_CALL, deeper: () => false };
+    await this.#check(image, expectation, options, 'after the close, power loss', -1);
   }
 
   async #of(

@@ -23,7 +23,7 @@ import {
 } from './loop-device.ts';
 import type { Mode, Run } from './mode.ts';
 import { MountSpace, missingPackages } from './mount-space.ts';
-import type { PartContext } from './parts.ts';
+import { NO_SUBJECT, type PartContext } from './parts.ts';
 import type { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
 import { Trial, type TrialTask } from './trial.ts';
@@ -165,6 +165,7 @@ class PowerCuts {
 
   /** Why there can be no cuts here, or undefined. */
   async prepare(): Promise<string | undefined> {
+    if (this.#context.subjects.length === 0) return NO_SUBJECT;
     const missing = await missingPackages(LOOP_PROGRAMS);
     if (missing !== undefined) return missing;
     try {

@@ -15,7 +15,9 @@ type Changing =
   | 'syncAll'
   | 'link'
   | 'rename'
-  | 'unlink';
+  | 'unlink'
+  | 'makeDirectory'
+  | 'removeDirectory';
 
 const CHANGING: readonly Changing[] = [
   'open',
@@ -27,6 +29,8 @@ const CHANGING: readonly Changing[] = [
   'link',
   'rename',
   'unlink',
+  'makeDirectory',
+  'removeDirectory',
 ];
 const O_CREAT = 0o100;
 

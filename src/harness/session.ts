@@ -7,6 +7,7 @@
  *              it would not share.
  */
 import { join } from 'node:path';
+import { WeirpoolError } from '../errors.ts';
 import type { FileSystem } from '../fs/file-system.ts';
 import type { BufferPool } from '../pool/pool.ts';
 import { DATA_FILE } from '../store/file-backend.ts';
@@ -15,7 +16,7 @@ import { countPool } from './garbage.ts';
 import { differences, type Oracle } from './oracle.ts';
 import type { Random } from './random.ts';
 import { impatiently, noteProgress, WaitedEnough } from './step-clock.ts';
-import type { AnySubject, Facts, Opened } from './subject.ts';
+import type { Acknowledged, AnySubject, Facts, Opened } from './subject.ts';
 
 /** Where stores are on simulated disks. */
 export const DIRECTORY = '/sim';
@@ -36,6 +37,8 @@ export interface SessionParts<N> {
 /** Something that is crashed: how it is used on a disk. */
 export interface Workload {
   readonly name: string;
+  /** What is wrong with a store from its files alone. Default: what weirpool's `verify` finds. */
+  verify?(directory: string, fileSystem: FileSystem): Promise<readonly string[]>;
   // biome-ignore lint/suspicious/noExplicitAny: notes are a matter of the workload alone
   session(parts: SessionParts<any>): Session<any>;
 }
@@ -211,15 +214,9 @@ class SubjectSession extends Session {
     if (kind < 66) {
       this.#operate();
       const level = random.pick(['none', 'none', 'written', 'synced'] as const);
-      if (level === 'none') return;
-      const count = oracle.commits.length;
-      pool.durableSync(undefined, level);
-      oracle.acknowledge(level, count);
+      if (level !== 'none') this.#awaitSync(level);
     } else if (kind < 74) {
-      const count = oracle.commits.length;
-      const level = random.pick(['written', 'synced'] as const);
-      await pool.durable(undefined, level);
-      oracle.acknowledge(level, count);
+      await this.#await(random.pick(['written', 'synced'] as const));
     } else if (kind < 84) {
       const count = oracle.commits.length;
       await pool.checkpoint();
@@ -231,6 +228,45 @@ class SubjectSession extends Session {
     } else {
       this.busy(() => this.#exercise());
     }
+  }
+
+  /** What to wait for: everything, or an older commit alone. */
+  #target(): { readonly count: number; readonly seq: number | undefined } {
+    const { random, oracle } = this;
+    const { commits } = oracle;
+    if (commits.length === 0 || random.chance(0.5))
+      return { count: commits.length, seq: undefined };
+    const back = Math.min(commits.length - 1, random.int(4));
+    const count = commits.length - back;
+    return { count, seq: commits[count - 1]?.seq };
+  }
+
+  #awaitSync(level: Acknowledged): void {
+    const { count, seq } = this.#target();
+    try {
+      this.pool.durableSync(seq, level);
+    } catch (error) {
+      throw this.#waited(error);
+    }
+    this.oracle.acknowledge(level, count);
+  }
+
+  async #await(level: Acknowledged): Promise<void> {
+    const { count, seq } = this.#target();
+    try {
+      await this.pool.durable(seq, level);
+    } catch (error) {
+      throw this.#waited(error);
+    }
+    this.oracle.acknowledge(level, count);
+  }
+
+  /** A wait that fails leaves it open whether the commits survive: it must not deny them. */
+  #waited(error: unknown): unknown {
+    if (error instanceof WeirpoolError && error.outcome === 'not_applied') {
+      this.oracle.violations.push(`a wait for durability denies the commit: ${error.stack}`);
+    }
+    return error;
   }
 
   #exercise(): void {
@@ -268,7 +304,9 @@ class SubjectSession extends Session {
         else oracle.commit(seq, undefined);
       } catch (error) {
         try {
-          this.#decide();
+          if (this.#decide() && (error as Partial<WeirpoolError>).outcome === 'not_applied') {
+            oracle.violations.push(`it was done, and denied: ${(error as Error).stack}`);
+          }
         } catch {
           // It cannot be read now: the next operation asks again, and before that both may be there.
         }
@@ -293,21 +331,26 @@ class SubjectSession extends Session {
    * An operation has thrown: it was not done, unless what threw came after its commit. The store
    * itself tells.
    *
+   * @returns Whether it was done.
    * @throws if it cannot be read.
    */
-  #decide(): void {
+  #decide(): boolean {
     const { oracle } = this;
     const found = this.facts();
     const { length } = oracle.commits;
     const [count] = oracle.findAll(found, length, length + 1);
     if (count === length + 1) oracle.commit(undefined, undefined);
     else oracle.cancel();
-    if (count !== undefined) return;
-    oracle.violations.push(`half an operation: ${differences(found, oracle.facts)}`);
+    if (count === undefined) {
+      oracle.violations.push(`half an operation: ${differences(found, oracle.facts)}`);
+    }
+    return count === length + 1;
   }
 }
 
 /** The workload of a subject. */
 export function workloadOf(subject: AnySubject): Workload {
-  return { name: subject.name, session: (parts) => new SubjectSession(subject, parts) };
+  const { name, verify } = subject;
+  const session: Workload['session'] = (parts) => new SubjectSession(subject, parts);
+  return verify === undefined ? { name, session } : { name, session, verify };
 }

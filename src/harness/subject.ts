@@ -6,6 +6,7 @@
  * copy for every commit. It never looks into the subject's blobs.
  */
 
+import type { FileSystem } from '../fs/file-system.ts';
 import type { PoolOptions } from '../pool/options.ts';
 import type { BufferPool } from '../pool/pool.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
@@ -70,6 +71,11 @@ export interface Subject<S extends Opened = Opened, O = unknown> {
   apply(opened: S, operation: O): number | undefined;
   /** What it holds, read anew. Called when nothing else is under way. */
   facts(opened: S): Facts;
+  /**
+   * What is wrong from the files alone, when nobody has it open; for stores whose files are not
+   * weirpool's. Without a file system it is the real one. Default: what `verify` finds.
+   */
+  verify?(directory: string, fileSystem?: FileSystem): Promise<readonly string[]>;
   /** What is wrong with it beyond its facts. */
   check?(opened: S): readonly string[];
   /**

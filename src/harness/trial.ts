@@ -81,6 +81,8 @@ export class Trial {
   /** What is wrong with the files. Before it was open for the first time there may be no store. */
   async verify(): Promise<string[]> {
     if (this.history.facts === undefined) return [];
+    const own = this.subject.verify;
+    if (own !== undefined) return [...(await own(this.directory))];
     const { findings } = await verify(this.directory);
     return findings.map((finding) => `verify: ${JSON.stringify(finding)}`);
   }
