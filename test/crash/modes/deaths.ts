@@ -11,7 +11,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
-import type { Mode, Run } from '../../../src/harness/index.ts';
+import { type Mode, Random, type Run } from '../../../src/harness/index.ts';
 import type { Play } from '../../../src/harness/parts.ts';
 import { removeDirectory, temporaryDirectory } from '../../../src/harness/temporary.ts';
 import { BufferPool, type PoolHandle, Weirpool, type WeirpoolHandle } from '../../../src/index.ts';
@@ -21,9 +21,8 @@ import { DeathGate, DONE, type GatedPaths, STATE, siteName } from './death-gate.
 import { type Death, die, treeSideOf, type VictimTask } from './death-trial.ts';
 import { gatedModulesMissing, makeGatedModules } from './gated.ts';
 
-const RUNS = 100;
-/** Steps are taken in this stride, which has no divisor in common with their number mostly. */
-const STRIDE = 7919;
+/** Of about 900 steps. */
+const RUNS = 120;
 /** How often an instruction is a place to die within one act: from there on it is a loop. */
 const TIMES_MAX = 3;
 
@@ -64,7 +63,9 @@ class Deaths {
   readonly #self: string;
   #modules: GatedPaths | undefined;
   #sites: readonly Site[] = [];
-  steps: readonly Step[] = [];
+  /** Of each act. */
+  #steps: readonly (readonly Step[])[] = [];
+  #order: readonly Step[] = [];
 
   constructor(self: string) {
     this.#self = self;
@@ -74,18 +75,31 @@ class Deaths {
   async learn(): Promise<void> {
     this.#modules = (await makeGatedModules()).plain;
     this.#sites = JSON.parse(readFileSync(this.#modules.sites, 'utf8')) as Site[];
-    const steps: Step[] = [];
+    const all: Step[][] = [];
     for (const act of ACTS) {
       const { trace, wrong } = await this.one({ act, at: -1 });
       if (wrong.length > 0) throw new Error(`${act.name}, without a death: ${wrong.join('; ')}`);
+      const steps: Step[] = [];
       const times = new Map<number, number>();
       trace.forEach((site, at) => {
         const time = (times.get(site) ?? 0) + 1;
         times.set(site, time);
         if (time <= TIMES_MAX) steps.push({ act, at });
       });
+      all.push(steps);
     }
-    this.steps = steps;
+    this.#steps = all;
+  }
+
+  /** All steps, once: one of each act, then another one of each that has more. */
+  stepOf(seed: number, number: number): Step {
+    if (number === 0 || this.#order.length === 0) {
+      const drawn = this.#steps.map((steps, n) => Random.fork(seed, n).shuffled(steps));
+      const most = Math.max(...drawn.map(({ length }) => length));
+      const turns = Array.from({ length: most }, (_, turn) => drawn.map((steps) => steps[turn]));
+      this.#order = turns.flat().filter((step) => step !== undefined);
+    }
+    return this.#order[number % this.#order.length] as Step;
   }
 
   async one({ act, at }: Step): Promise<Death> {
@@ -119,8 +133,7 @@ export function deathsMode(self: string): Mode {
       return missing;
     },
     async run({ number, seed, tally }: Run): Promise<readonly string[]> {
-      const { steps } = deaths;
-      const step = steps[(seed + number * STRIDE) % steps.length] as Step;
+      const step = deaths.stepOf(seed, number);
       const { reached, trace, wrong, poisoned } = await deaths.one(step);
       if (reached) tally.kills++;
       const outcome = poisoned ? 'the pool has stopped' : 'the pool goes on';
