@@ -16,8 +16,8 @@ import type { Session, Workload } from './session.ts';
 import { GRANULES, SimFileSystem } from './sim-file-system.ts';
 import { takeHangs, underStepClock } from './step-clock.ts';
 
-/** Crashes between a fault and what puts it right, for each trial. */
-const LOOKS_MAX = 3;
+/** A crash between a fault and what puts it right comes within 2 to the power of this many calls. */
+const LOOK_POWER_MAX = 7;
 const STEPS = 24;
 const STEPS_HEALED = 8;
 const STEPS_AGAIN = 8;
@@ -64,8 +64,8 @@ class Trial {
   readonly #chance: Random;
   readonly #whole: boolean;
   #oracle: AnyOracle = new Oracle();
-  /** Calls until the next image is taken, and images so far. */
-  #untilLook = 0;
+  /** Call after the fault before which an image is taken. */
+  readonly #lookAt: number;
   #calls = 0;
   readonly #looks: Look[] = [];
 
@@ -75,6 +75,7 @@ class Trial {
     this.#fault = fault;
     this.#chance = Random.fork(seed, 4 + fault.n);
     this.#whole = this.#chance.chance(0.5);
+    this.#lookAt = 1 + this.#chance.int(2 ** this.#chance.int(LOOK_POWER_MAX));
     this.#faulty = new FaultyDisk(this.#disk, { ...fault, whole: this.#whole }, () => this.#look());
   }
 
@@ -93,8 +94,7 @@ class Trial {
   /** Now and then between the fault and what puts it right: what a crash there would leave. */
   #look(): void {
     this.#calls++;
-    if (this.#looks.length >= LOOKS_MAX || this.#untilLook-- > 0) return;
-    this.#untilLook = this.#chance.int(2 ** (2 * this.#looks.length + 1));
+    if (this.#calls !== this.#lookAt) return;
     const oracle = this.#oracle;
     const disk = this.#disk.afterKill();
     // The history goes on: what it is now is kept.
@@ -227,8 +227,12 @@ class Trial {
     };
     const nothing = (end: number): number => (end === 2 ? 1 : 0);
     const any = (end: number): number => random.int(end);
+    // One of them each time: there are several moments in a trial, and many trials.
+    if (random.chance(0.3)) {
+      await check(image.afterKill(), mark.written, 'killed');
+      return;
+    }
     const loss = random.chance(0.4) ? nothing : any;
-    await check(image.afterKill(), mark.written, 'killed');
     await check(image.afterCrash(loss, random.pick(GRANULES)), mark.synced, 'without power');
   }
 }
