@@ -22,13 +22,14 @@ const none: readonly string[] = [];
 /** Longest first, so that both lanes end at about the same time. */
 const NORMAL: readonly Entry[] = [
   { mode: 'points', args: none, runs: 3, least: { images: 20_000 } },
-  { mode: 'faults', args: none, least: { injections: 2000 } },
+  { mode: 'faults', args: ['--subject', 'tree'], least: { injections: 800 } },
+  { mode: 'faults', args: ['--subject', 'pool'], least: { injections: 500 } },
   { mode: 'rot', args: none, runs: 8, least: { placements: 10_000 } },
   { mode: 'kill', args: none, least: { kills: 100 } },
-  { mode: 'deaths', args: none, least: { kills: 100 } },
+  { mode: 'deaths', args: none, runs: 110, least: { kills: 100 } },
   { mode: 'power', args: none, least: { kills: 20 } },
-  { mode: 'schedules', args: none, least: { schedules: 10_000 } },
-  { mode: 'concurrent', args: none, least: { schedules: 100 } },
+  { mode: 'schedules', args: none, runs: 47, least: { schedules: 10_000 } },
+  { mode: 'concurrent', args: none, runs: 8, least: { schedules: 800 } },
   { mode: 'terminate', args: none, least: { kills: 100 } },
   { mode: 'soak', args: ['--seconds', '30'], least: { kills: 1 } },
 ];
@@ -38,7 +39,7 @@ const LONG: readonly Entry[] = [
   { mode: 'faults', args: none, runs: 1000, least: { injections: 30_000 } },
   { mode: 'rot', args: none, runs: 400, least: { placements: 100_000 } },
   { mode: 'kill', args: none, runs: 500, least: { kills: 10_000 } },
-  { mode: 'deaths', args: none, runs: 500, least: { kills: 1000 } },
+  { mode: 'deaths', args: none, runs: 1100, least: { kills: 1000 } },
   { mode: 'power', args: none, runs: 200, least: { kills: 2000 } },
   { mode: 'schedules', args: none, runs: 300, least: { schedules: 1_000_000 } },
   { mode: 'concurrent', args: none, runs: 100, least: { schedules: 10_000 } },

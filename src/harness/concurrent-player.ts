@@ -95,7 +95,8 @@ export class Player {
   }
 
   #step(chance: number): void {
-    if (chance < 0.3) this.get(this.#key());
+    if (chance < 0.2) this.get(this.#key());
+    else if (chance < 0.3) this.#getSteady(this.#random.int(KEYS));
     else if (chance < 0.55) this.#put(this.#key());
     else if (chance < 0.67) this.#delete(this.#key());
     else if (chance < 0.85) this.#swap(this.#key());
@@ -136,6 +137,14 @@ export class Player {
     this.#note(GET, key, value, NOTHING, invoked, responded, 0);
     this.#seen.set(key, value);
     return value;
+  }
+
+  /** A key that nobody changes, in leaves that others split and merge: it is never absent. */
+  #getSteady(key: number): void {
+    if (isHot(key)) return;
+    const text = insist(() => this.#map.get(keyAt(key)));
+    if (text === valueText(key)) return;
+    this.#complain(`${keyAt(key)}, which is there all the time, is ${text?.slice(0, 60)}`);
   }
 
   #put(key: number): void {

@@ -1,8 +1,10 @@
 /** Public exports of weirpool/harness, nothing else. */
 
+export { concurrentMode } from './concurrent.ts';
 export { checkCuts, checkOrder, type SeenChange, type SeenCut } from './cuts.ts';
 export { faultsMode } from './faults.ts';
 export { type FaultyFileSystem, faultyFileSystem } from './faulty-file-system.ts';
+export { killMode } from './kill.ts';
 export {
   checkRegister,
   describeOperation,
@@ -24,10 +26,12 @@ export {
 export { type Commit, changed, differences, type Mark, Oracle } from './oracle.ts';
 export { type PartContext, type Play, startProcess, startThread } from './parts.ts';
 export { pointsMode } from './points.ts';
+export { powerMode } from './power.ts';
 export { Random } from './random.ts';
 export { rotMode } from './rot.ts';
 export { Session, type SessionParts, type Workload, workloadOf } from './session.ts';
 export { SimFileSystem } from './sim-file-system.ts';
+export { soakMode } from './soak.ts';
 export type {
   Acknowledged,
   AnySubject,
@@ -38,3 +42,4 @@ export type {
   Part,
   Subject,
 } from './subject.ts';
+export { terminateMode } from './terminate.ts';

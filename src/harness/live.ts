@@ -323,6 +323,8 @@ class LiveProcess {
 /** A process under test does not outlive the harness, which has to see what becomes of it. */
 function endWithParent(): void {
   process.stdin.once('end', () => process.exit(EXIT_CODE)).resume();
+  // It waits for nothing else: a process that has ended on its own must not wait for this.
+  process.stdin.unref();
 }
 
 export async function live(task: LiveTask, context: PartContext): Promise<void> {

@@ -14,10 +14,11 @@ interface Case {
 
 const CASES: readonly Case[] = [
   { mode: 'points', runs: 2, did: { images: 1000 } },
-  { mode: 'faults', runs: 16, did: { injections: 100 } },
+  { mode: 'faults', runs: 6, did: { injections: 50 } },
   { mode: 'rot', runs: 4, did: { placements: 1000 } },
   { mode: 'kill', runs: 3, did: { kills: 10 } },
   { mode: 'terminate', runs: 2, did: { kills: 20 } },
+  { mode: 'concurrent', runs: 2, did: { schedules: 100 } },
   { mode: 'soak', runs: 1, did: { kills: 10 } },
 ];
 

@@ -50,7 +50,7 @@ async function run(
 
 /** Why the mode cannot be run here; printed. */
 async function missingFor(make: (context: PartContext) => Mode): Promise<string | undefined> {
-  const mode = make({ subjects: [], workloads: [], self: import.meta.url });
+  const mode = make({ subjects: [treeSubject], workloads: [], self: import.meta.url });
   const missing = await mode.prepare?.();
   await mode.finish?.();
   if (missing !== undefined) process.stderr.write(`${mode.name} is skipped: ${missing}\n`);

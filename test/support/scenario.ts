@@ -138,12 +138,12 @@ function run(argv: readonly string[], env: NodeJS.ProcessEnv, limitMs: number) {
   });
 }
 
-/** The bundle of test/scenarios/`name`.ts, for tests that run it in their own way. */
 /** Bundles any program of the project: the path from its root, and what is patched. */
 export function bundleProgram(entry: string, patches: readonly Patch[] = []): Promise<string> {
   return bundleOnce(entry, patches, basename(entry).replace(/ts$/, 'mjs'));
 }
 
+/** The bundle of test/scenarios/`name`.ts, for tests that run it in their own way. */
 export function bundleScenario(name: string, patches: readonly Patch[] = []): Promise<string> {
   return bundleOnce(`test/scenarios/${name}.ts`, patches, `${name}.mjs`);
 }
