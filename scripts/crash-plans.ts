@@ -22,8 +22,8 @@ const none: readonly string[] = [];
 /** Longest first, so that both lanes end at about the same time. */
 const NORMAL: readonly Entry[] = [
   { mode: 'points', args: none, runs: 3, least: { images: 20_000 } },
-  { mode: 'faults', args: ['--subject', 'tree'], least: { injections: 800 } },
-  { mode: 'faults', args: ['--subject', 'pool'], least: { injections: 500 } },
+  { mode: 'faults', args: ['--subject', 'tree'], runs: 45, least: { injections: 800 } },
+  { mode: 'faults', args: ['--subject', 'pool'], runs: 39, least: { injections: 500 } },
   { mode: 'rot', args: none, runs: 8, least: { placements: 10_000 } },
   { mode: 'kill', args: none, least: { kills: 100 } },
   { mode: 'deaths', args: none, runs: 110, least: { kills: 100 } },

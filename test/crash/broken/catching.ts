@@ -12,6 +12,8 @@ export interface Broken {
   readonly subject?: string;
   /** Runs within which it must be caught, for each seed. Default 4. */
   readonly runs?: number;
+  /** Only this run of each seed. */
+  readonly run?: number;
   /** Seeds that are tried, from the first one on. Default 1. */
   readonly tries?: number;
   readonly patches: readonly Patch[];
@@ -80,9 +82,10 @@ const NO_PROGRAM = /ReferenceError|SyntaxError|is not a function|is not defined/
 
 /** Lets the harness look for what is broken; the runs of all tries are counted. */
 export async function catchBroken(broken: Broken, seed: number): Promise<Catch> {
-  const { mode, subject, runs = RUNS_MAX, tries = 1, patches } = broken;
+  const { mode, subject, runs = RUNS_MAX, run, tries = 1, patches } = broken;
   const only = subject === undefined ? [] : ['--subject', subject];
-  const begin = [mode, ...only, '--runs', String(runs), '--seed'];
+  const which = run === undefined ? ['--runs', String(runs)] : ['--run', String(run)];
+  const begin = [mode, ...only, ...which, '--seed'];
   let before = 0;
   for (let tried = 0; ; tried++) {
     const found = await runCrash([...begin, String((seed + tried) % SEED_END)], patches);

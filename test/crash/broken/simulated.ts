@@ -271,7 +271,9 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
     title: 'lets a round wait for ever for a log that cannot be written',
     ...FAULTS,
-    runs: 2,
+    // A disk that is full.
+    run: 1,
+    tries: 12,
     patches: [
       {
         file: ROUND,
