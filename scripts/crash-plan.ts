@@ -3,7 +3,7 @@
  * docs/testing.md promises, then every broken build.
  *
  * Two modes run at a time. What a mode has done is counted over as many processes as it takes, each
- * with a seed of its own; the first violation ends the plan, and its replay line is printed.
+ * with a seed of its own (the same ones with SEED=n); the first violation ends the plan, and its replay line is printed.
  */
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -36,10 +36,17 @@ interface Ended {
   readonly lines: readonly string[];
 }
 
-function runOnce(program: string, entry: Entry): Promise<Ended> {
+/** A random seed, or with SEED=n the same one for the same process of the same entry. */
+function seedOf(entry: number, process_: number): number {
+  const base = process.env['SEED'];
+  if (base === undefined || base === '') return randomInt(SEED_END);
+  return (Number(base) + entry * PROCESSES_MAX + process_) % SEED_END;
+}
+
+function runOnce(program: string, entry: Entry, seedNumber: number): Promise<Ended> {
   const { mode, args, runs } = entry;
   const limit = runs === undefined ? [] : ['--runs', String(runs)];
-  const seed = ['--seed', String(randomInt(SEED_END))];
+  const seed = ['--seed', String(seedNumber)];
   const argv = ['--enable-source-maps', program, mode, ...args, ...limit, ...seed, '--json'];
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -66,7 +73,7 @@ function isReached({ least }: Entry, counts: Counts): boolean {
 }
 
 /** As many processes as it takes. */
-async function runEntry(program: string, entry: Entry): Promise<Row> {
+async function runEntry(program: string, entry: Entry, at: number): Promise<Row> {
   const began = Date.now();
   const counts: Counts = {
     runs: 0,
@@ -79,7 +86,7 @@ async function runEntry(program: string, entry: Entry): Promise<Row> {
   };
   let said = '';
   for (let processes = 0; processes < PROCESSES_MAX; processes++) {
-    const { report, skipped, lines } = await runOnce(program, entry);
+    const { report, skipped, lines } = await runOnce(program, entry, seedOf(at, processes));
     for (const what of Object.keys(counts) as (keyof Counts)[]) counts[what] += report[what];
     if (skipped !== undefined) said = `not run: ${skipped}`;
     if (counts.violations > 0) said = lines.join('\n');
@@ -99,7 +106,7 @@ async function runPlan(program: string, { entries }: Plan): Promise<Row[]> {
   const lane = async (): Promise<void> => {
     for (let entry = left.shift(); entry !== undefined; entry = left.shift()) {
       if (rows.some(({ counts }) => counts.violations > 0)) return;
-      rows.push(await runEntry(program, entry));
+      rows.push(await runEntry(program, entry, entries.indexOf(entry)));
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
