@@ -34,8 +34,9 @@ it('the package needs nothing but for its command line, and runs nothing when it
   }
   expect(optionalDependencies).toBeUndefined();
   const { peerDependencies, peerDependenciesMeta } = packed.manifest;
-  expect(peerDependencies).toEqual({ 'prom-client': '^15.1.0' });
-  expect(peerDependenciesMeta).toEqual({ 'prom-client': { optional: true } });
+  expect(peerDependencies).toEqual({ 'abstract-level': '^3.1.0', 'prom-client': '^15.1.0' });
+  const optional = { optional: true };
+  expect(peerDependenciesMeta).toEqual({ 'abstract-level': optional, 'prom-client': optional });
   const automatic = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare'];
   expect(Object.keys(scripts ?? {}).filter((name) => automatic.includes(name))).toEqual([]);
   expect(existsSync(join(packed.project, 'node_modules/weirpool/binding.gyp'))).toBe(false);
