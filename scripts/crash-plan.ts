@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import Table from 'cli-table3';
+import { addDetails } from '../src/harness/mode.ts';
 import { catchBroken } from '../test/crash/broken/catching.ts';
 import { BROKEN } from '../test/crash/broken/index.ts';
 import { bundleProgram } from '../test/support/scenario.ts';
@@ -20,18 +21,27 @@ const PROCESSES_MAX = 2000;
 const COUNTS = ['images', 'kills', 'injections', 'placements', 'schedules'] as const;
 
 type Count = (typeof COUNTS)[number];
-type Counts = Record<Count | 'runs' | 'violations', number>;
+type Counts = Record<Count | 'runs' | 'violations', number> & { lost: number };
 
 interface Row {
   readonly entry: Entry;
   readonly counts: Counts;
+  readonly details: Readonly<Record<string, number>>;
   readonly seconds: number;
   /** Why it could not be run, or what it has found. */
   readonly said: string;
 }
 
+/** One line of what a process says. */
+interface Said {
+  readonly skipped?: string;
+  readonly details?: Readonly<Record<string, number>>;
+}
+
 interface Ended {
   readonly report: Counts;
+  /** What it says beyond the report. */
+  readonly details: Readonly<Record<string, number>>;
   readonly skipped: string | undefined;
   readonly lines: readonly string[];
 }
@@ -58,9 +68,10 @@ function runOnce(program: string, entry: Entry, seedNumber: number): Promise<End
     child.once('close', (code) => {
       const lines = text.trim().split('\n');
       try {
-        const report = JSON.parse(lines.at(-1) ?? '') as Counts;
-        const first = JSON.parse(lines[0] ?? '') as { skipped?: string };
-        resolve({ report, skipped: first.skipped, lines: lines.slice(0, -1) });
+        const said = lines.map((line) => JSON.parse(line) as Said);
+        const { details = {} } = said.find((line) => line.details !== undefined) ?? {};
+        const report = { ...(said.at(-1) as unknown as Counts), lost: details['lost'] ?? 0 };
+        resolve({ report, details, skipped: said[0]?.skipped, lines: lines.slice(0, -1) });
       } catch {
         reject(new Error(`${mode} ended with ${code} and no report: ${text.slice(-2000)}`));
       }
@@ -69,7 +80,7 @@ function runOnce(program: string, entry: Entry, seedNumber: number): Promise<End
 }
 
 function isReached({ least }: Entry, counts: Counts): boolean {
-  return Object.entries(least).every(([what, count]) => counts[what as Count] >= count);
+  return Object.entries(least).every(([what, count]) => counts[what as Count | 'lost'] >= count);
 }
 
 /** As many processes as it takes. */
@@ -83,11 +94,19 @@ async function runEntry(program: string, entry: Entry, at: number): Promise<Row>
     placements: 0,
     schedules: 0,
     violations: 0,
+    lost: 0,
   };
+  const details: Record<string, number> = {};
   let said = '';
   for (let processes = 0; processes < PROCESSES_MAX; processes++) {
-    const { report, skipped, lines } = await runOnce(program, entry, seedOf(at, processes));
+    const {
+      report,
+      skipped,
+      lines,
+      details: more,
+    } = await runOnce(program, entry, seedOf(at, processes));
     for (const what of Object.keys(counts) as (keyof Counts)[]) counts[what] += report[what];
+    addDetails(details, more);
     if (skipped !== undefined) said = `not run: ${skipped}`;
     if (counts.violations > 0) said = lines.join('\n');
     if (said !== '' || isReached(entry, counts)) break;
@@ -96,7 +115,7 @@ async function runEntry(program: string, entry: Entry, at: number): Promise<Row>
   }
   const seconds = (Date.now() - began) / 1000;
   process.stderr.write(`${entry.mode}: ${seconds.toFixed(0)} s ${said}\n`);
-  return { entry, counts, seconds, said };
+  return { entry, counts, details, seconds, said };
 }
 
 /** Entries in order, as lanes get free; none is begun after a violation. */
@@ -130,6 +149,10 @@ function show(rows: readonly Row[]): void {
     table.push([entry.mode, counts.runs, ...cells, seconds.toFixed(0), counts.violations]);
   }
   console.log(table.toString());
+  for (const { entry, details } of rows) {
+    const texts = Object.entries(details).map(([what, count]) => `${count} ${what}`);
+    if (texts.length > 0) console.log(`${entry.mode}: ${texts.join(', ')}`);
+  }
 }
 
 /** Whether every broken build is caught. */

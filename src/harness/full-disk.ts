@@ -9,6 +9,7 @@
  */
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as nap } from 'node:timers/promises';
 import { errnoOf } from '../errors.ts';
 import { FAULT_CODES } from './failing-disk.ts';
 import type { Run } from './mode.ts';
@@ -83,10 +84,6 @@ export class SmallDisk {
     await this.#space.run(['umount', join(this.#folder, 'mount')]);
     rmSync(this.#folder, { recursive: true, force: true });
   }
-}
-
-function nap(ms: number): Promise<void> {
-  return new Promise((done) => setTimeout(done, ms));
 }
 
 /** A life on a disk that fills up and has space again, and what it leaves. */

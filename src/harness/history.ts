@@ -23,6 +23,7 @@ export interface Step {
 
 type Done = Step & { readonly seq: number };
 
+/** Added up over a mode they are its figures. */
 export interface HistoryCounts {
   /** Operations that were done, those of them that are known to be safe, and those that are gone. */
   done: number;

@@ -15,7 +15,9 @@ export {
 export { type HarnessProgram, main } from './main.ts';
 export type { ConcurrentMap, MapSubject, ScanRange } from './map-subject.ts';
 export {
+  addDetails,
   type CrashReport,
+  type Details,
   type Mode,
   type ModeOptions,
   type Outcome,

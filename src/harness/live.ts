@@ -12,6 +12,7 @@
  * Threads:     the main thread of a process of its own; the threads that it starts play
  *              `live-thread`.
  */
+import { setTimeout as nap } from 'node:timers/promises';
 import { figuresOf } from './figures.ts';
 import { type LiveTask, lineOf, say, sayFacts } from './live-protocol.ts';
 import { codeOf, Hand, hasStopped, sayLeft, subjectNamed } from './live-thread.ts';
@@ -36,10 +37,6 @@ const EXIT_CODE = 3;
 
 /** How a process ends that was told to end by an exception. */
 class Planned extends Error {}
-
-function nap(ms: number): Promise<void> {
-  return new Promise((done) => setTimeout(done, ms));
-}
 
 class LiveProcess {
   readonly #task: LiveTask;
@@ -319,7 +316,6 @@ class LiveProcess {
   }
 }
 
-/** The part `live`. */
 /** A process under test does not outlive the harness, which has to see what becomes of it. */
 function endWithParent(): void {
   process.stdin.once('end', () => process.exit(EXIT_CODE)).resume();
@@ -327,6 +323,7 @@ function endWithParent(): void {
   process.stdin.unref();
 }
 
+/** The part `live`. */
 export async function live(task: LiveTask, context: PartContext): Promise<void> {
   endWithParent();
   watchServices();

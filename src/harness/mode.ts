@@ -21,6 +21,13 @@ export interface Tally {
   schedules: number;
 }
 
+/** What was done beyond the tally: numbers by name. */
+export type Details = Record<string, number>;
+
+export function addDetails(details: Details, more: Readonly<object>): void {
+  for (const [name, count] of Object.entries(more)) details[name] = (details[name] ?? 0) + count;
+}
+
 /** The last line of `--json`. */
 export interface CrashReport extends Tally {
   readonly mode: string;
@@ -36,6 +43,8 @@ export interface Run {
   readonly random: Random;
   /** To be counted up. */
   readonly tally: Tally;
+  /** To be added to. */
+  readonly details: Details;
   /** The time that was given, if one was. */
   readonly seconds: number | undefined;
   /** When the time that was given is over; long runs end early then, without a violation. */
@@ -69,6 +78,7 @@ export interface ModeOptions {
 
 export interface Outcome {
   readonly report: CrashReport;
+  readonly details: Readonly<Details>;
   readonly violations: readonly string[];
   /** The run that was violated first. */
   readonly failedRun: number | undefined;
@@ -93,6 +103,7 @@ function messageOf(error: unknown): string {
 export async function runMode(mode: Mode, options: ModeOptions): Promise<Outcome> {
   const { seed, seconds, run: only, onProgress } = options;
   const tally = emptyTally();
+  const details: Details = {};
   const violations: string[] = [];
   const skipped = await mode.prepare?.();
   let failedRun: number | undefined;
@@ -104,7 +115,7 @@ export async function runMode(mode: Mode, options: ModeOptions): Promise<Outcome
       for (let number = only ?? 0; number < end && !signal.aborted; number++) {
         const random = Random.fork(seed, number);
         const found = await attempt(() =>
-          mode.run({ number, seed, random, tally, seconds, signal }),
+          mode.run({ number, seed, random, tally, details, seconds, signal }),
         );
         tally.runs++;
         onProgress?.(tally);
@@ -118,7 +129,7 @@ export async function runMode(mode: Mode, options: ModeOptions): Promise<Outcome
     }
   }
   const report = { mode: mode.name, seed, ...tally, violations: violations.length };
-  return { report, violations, failedRun, skipped };
+  return { report, details, violations, failedRun, skipped };
 }
 
 /** A run that throws is a violation as well. */

@@ -12,6 +12,7 @@
  */
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as nap } from 'node:timers/promises';
 import { FAULT_CODES, hasToldWhy } from './failing-disk.ts';
 import type { Life } from './life.ts';
 import {
@@ -21,7 +22,8 @@ import {
   LoopDisk,
   type LoopKind,
 } from './loop-device.ts';
-import type { Mode, Run } from './mode.ts';
+import { addDetails, type Mode, type Run } from './mode.ts';
+import { drawMoment, MOMENTS, type Moment, momentText, watchFor } from './moments.ts';
 import { MountSpace, missingPackages } from './mount-space.ts';
 import { NO_SUBJECT, type PartContext } from './parts.ts';
 import type { Random } from './random.ts';
@@ -32,18 +34,6 @@ import { Trial, type TrialTask } from './trial.ts';
 const RUNS = 10;
 const CUTS = 4;
 
-/** Moments of a life: the line that one begins with, and how long it lasts, in ms. */
-const MOMENTS = {
-  opening: { line: 'opening', ms: 60 },
-  running: { line: 'running', ms: 150 },
-  round: { line: 'round', ms: 10 },
-  closing: { line: 'closing', ms: 20 },
-} as const;
-
-type Moment = keyof typeof MOMENTS;
-
-const ALL: readonly Moment[] = ['opening', 'running', 'running', 'round', 'round', 'closing'];
-const ROUNDS_MAX = 8;
 const THREADS_MAX = 4;
 /** Cuts before which a file is written back. */
 const WRITTEN_BACK = 0.5;
@@ -54,9 +44,6 @@ const GO_ON_MS = 30;
 interface Plan {
   readonly task: TrialTask;
   readonly moment: Moment;
-  /** The how manieth such line of its life. */
-  readonly nth: number;
-  readonly delayMs: number;
   readonly journal: JournalFate;
   /** Which file is synced before the cut, as a share of all names; undefined: none. */
   readonly writeBack: number | undefined;
@@ -65,19 +52,17 @@ interface Plan {
 }
 
 function draw(random: Random): Plan {
-  const moment = random.pick(ALL);
+  const moment = drawMoment(random);
   const task: TrialTask = {
     seed: random.uint32(),
     threads: 1 + random.int(THREADS_MAX),
-    endAfterMs: moment === 'closing' ? 1 + random.int(MOMENTS.running.ms) : 0,
+    endAfterMs: moment.name === 'closing' ? 1 + random.int(MOMENTS.running.ms) : 0,
     ending: 'close',
     tolerated: FAULT_CODES,
   };
   return {
     task,
     moment,
-    nth: moment === 'round' ? 1 + random.int(ROUNDS_MAX) : 1,
-    delayMs: random.float() * MOMENTS[moment].ms,
     journal: random.pick(['written', 'lost', 'lost'] as const),
     writeBack: random.chance(WRITTEN_BACK) ? random.float() : undefined,
     goOnMs: random.chance(GO_ON) ? random.float() * GO_ON_MS : 0,
@@ -85,15 +70,10 @@ function draw(random: Random): Plan {
 }
 
 function describe(kind: LoopKind, plan: Plan): string {
-  const { task, moment, nth, delayMs, journal, goOnMs } = plan;
-  const when = `${moment} ${nth} +${delayMs.toFixed(1)} ms`;
+  const { task, moment, journal, goOnMs } = plan;
   const back = plan.writeBack === undefined ? '' : ', a file written back';
   const how = `journal ${journal}${back}, killed +${goOnMs.toFixed(1)} ms`;
-  return `${kind}, ${task.threads} threads, cut ${when}, ${how}`;
-}
-
-function nap(ms: number): Promise<void> {
-  return new Promise((done) => setTimeout(done, ms));
+  return `${kind}, ${task.threads} threads, cut ${momentText(moment)}, ${how}`;
 }
 
 /** Syncs one of the store's files, if there are any. */
@@ -113,10 +93,9 @@ async function cutOnce(
   disk: LoopDisk,
   plan: Plan,
 ): Promise<{ readonly wasCut: boolean; readonly wrong: readonly string[] }> {
-  let left = plan.nth;
   let cutting: Promise<void> | undefined;
   const cut = async (life: Life): Promise<void> => {
-    await nap(plan.delayMs);
+    await nap(plan.moment.delayMs);
     if (plan.writeBack !== undefined) await writeBack(trial.directory, plan.writeBack);
     await disk.cut(plan.journal);
     if (plan.goOnMs > 0) await nap(plan.goOnMs);
@@ -124,10 +103,9 @@ async function cutOnce(
   };
   const { wrong } = await trial.live(plan.task, {
     mayEnd: hasToldWhy,
-    onLine(line, life) {
-      const isIt = line.split(' ', 1)[0] === MOMENTS[plan.moment].line;
-      if (isIt && --left === 0) cutting = cut(life);
-    },
+    onLine: watchFor(plan.moment, (life: Life) => {
+      cutting = cut(life);
+    }),
     async onEnd() {
       await cutting;
       if (cutting !== undefined) trial.history.losePower();
@@ -181,14 +159,14 @@ class PowerCuts {
     return undefined;
   }
 
-  async run({ number, random, tally, signal }: Run): Promise<readonly string[]> {
+  async run({ number, random, tally, details, signal }: Run): Promise<readonly string[]> {
     const { subjects, self } = this.#context;
     const kind = this.#kinds[number % this.#kinds.length] as LoopKind;
     const turn = Math.floor(number / this.#kinds.length);
     const subject = subjects[turn % subjects.length] as AnySubject;
     const disk = await LoopDisk.make(this.#space as MountSpace, kind, `run-${number}`);
+    const trial = new Trial(subject, self, join(disk.path, 'store'));
     try {
-      const trial = new Trial(subject, self, join(disk.path, 'store'));
       for (let n = 0; n < CUTS && !signal.aborted; n++) {
         const plan = draw(random);
         const { wasCut, wrong } = await cutOnce(trial, disk, plan);
@@ -198,6 +176,7 @@ class PowerCuts {
       }
       return await trial.look(random.uint32());
     } finally {
+      addDetails(details, trial.history.counts);
       await disk.remove();
     }
   }

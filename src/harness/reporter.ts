@@ -1,7 +1,7 @@
 /** What a run of the harness says: progress on a terminal, then a table, or JSON. */
 import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
-import type { Mode, Outcome, Tally } from './mode.ts';
+import type { Details, Mode, Outcome, Tally } from './mode.ts';
 
 export interface ReporterOptions {
   readonly seed: number;
@@ -41,25 +41,33 @@ export class Reporter {
     this.#bar?.update(value, { done: countsOf(tally) });
   }
 
-  end({ report, violations, failedRun, skipped }: Outcome): void {
+  end({ report, details, violations, failedRun, skipped }: Outcome): void {
     this.#bar?.stop();
     const replay = `${this.#options.replay} --seed ${report.seed} --run ${failedRun}`;
     if (this.#options.json) {
       if (skipped !== undefined) say({ skipped });
       for (const violation of violations) say({ violation });
       if (failedRun !== undefined) say({ replay });
+      if (Object.keys(details).length > 0) say({ details });
       say(report);
       return;
     }
     if (skipped !== undefined) console.log(`not run: ${skipped}`);
     for (const violation of violations) console.log(`violation: ${violation}`);
     console.log(tableOf(report, (Date.now() - this.#began) / 1000));
+    if (Object.keys(details).length > 0) console.log(detailsText(details));
     if (failedRun !== undefined) console.log(`replay: ${replay}`);
   }
 }
 
 function say(value: object): void {
   console.log(JSON.stringify(value));
+}
+
+function detailsText(details: Readonly<Details>): string {
+  return Object.entries(details)
+    .map(([what, count]) => `${count} ${what}`)
+    .join(', ');
 }
 
 /** The counts that are not zero, of those that differ from mode to mode. */

@@ -10,12 +10,13 @@
  * Threads:     the main thread.
  */
 import { spawnSync } from 'node:child_process';
+import { setTimeout as nap } from 'node:timers/promises';
 import { bytesIn, figuresOf } from './figures.ts';
 import { type Allowance, SAMPLES_MIN, Series } from './flat.ts';
 import { killOnce } from './kill.ts';
 import type { Life } from './life.ts';
 import type { Figures } from './live-protocol.ts';
-import type { Mode, Run, Tally } from './mode.ts';
+import { addDetails, type Details, type Mode, type Run, type Tally } from './mode.ts';
 import type { PartContext } from './parts.ts';
 import type { Random } from './random.ts';
 import type { AnySubject } from './subject.ts';
@@ -55,6 +56,7 @@ const ALLOWANCES = {
 class Soak {
   readonly #random: Random;
   readonly #tally: Tally;
+  readonly #details: Details;
   readonly #resident: Trial;
   readonly #other: Trial;
   readonly #series = new Series(ALLOWANCES);
@@ -63,9 +65,11 @@ class Soak {
   readonly #signal: AbortSignal;
   #life: Life | undefined;
 
-  constructor(subject: AnySubject, self: string, { random, tally, seconds, signal }: Run) {
+  constructor(subject: AnySubject, self: string, run: Run) {
+    const { random, tally, details, seconds, signal } = run;
     this.#random = random;
     this.#tally = tally;
+    this.#details = details;
     this.#resident = new Trial(subject, self);
     this.#other = new Trial(subject, self);
     this.#seconds = seconds;
@@ -94,8 +98,10 @@ class Soak {
       return this.#wrong;
     } finally {
       this.#life?.kill();
-      this.#resident.end();
-      this.#other.end();
+      for (const trial of [this.#resident, this.#other]) {
+        addDetails(this.#details, trial.history.counts);
+        trial.end();
+      }
     }
   }
 
@@ -165,10 +171,6 @@ class Soak {
     const argv = ['--pid', String(pid), `--fsize=${bytes}:`];
     return spawnSync('prlimit', argv, { stdio: 'ignore' }).status === 0;
   }
-}
-
-function nap(ms: number): Promise<void> {
-  return new Promise((done) => setTimeout(done, ms));
 }
 
 export function soakMode({ subjects, self }: PartContext): Mode {

@@ -7,7 +7,7 @@
  * is closed and opened again in the same process, and nothing that was acknowledged is lost. The
  * process under test says which (live.ts), and the history judges what it holds.
  */
-import type { Mode, Run } from './mode.ts';
+import { addDetails, type Mode, type Run } from './mode.ts';
 import type { PartContext } from './parts.ts';
 import type { AnySubject } from './subject.ts';
 import { Trial } from './trial.ts';
@@ -23,7 +23,7 @@ export function terminateMode({ subjects, self }: PartContext): Mode {
     summary: 'terminates threads at random moments, and looks at what they leave',
     runs: RUNS,
     prepare: () => Promise.resolve(able.length > 0 ? undefined : 'no subject has threads'),
-    async run({ number, random, tally }: Run): Promise<readonly string[]> {
+    async run({ number, random, tally, details }: Run): Promise<readonly string[]> {
       const trial = new Trial(able[number % able.length] as AnySubject, self);
       try {
         const threads = 2 + random.int(3);
@@ -34,6 +34,7 @@ export function terminateMode({ subjects, self }: PartContext): Mode {
         );
         return wrong.length > 0 ? wrong : await trial.look(random.uint32());
       } finally {
+        addDetails(details, trial.history.counts);
         trial.end();
       }
     },

@@ -11,7 +11,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
-import { type Mode, Random, type Run } from '../../../src/harness/index.ts';
+import { addDetails, type Mode, Random, type Run } from '../../../src/harness/index.ts';
 import type { Play } from '../../../src/harness/parts.ts';
 import { removeDirectory, temporaryDirectory } from '../../../src/harness/temporary.ts';
 import { BufferPool, type PoolHandle, Weirpool, type WeirpoolHandle } from '../../../src/index.ts';
@@ -132,10 +132,13 @@ export function deathsMode(self: string): Mode {
       if (missing === undefined) await deaths.learn();
       return missing;
     },
-    async run({ number, seed, tally }: Run): Promise<readonly string[]> {
+    async run({ number, seed, tally, details }: Run): Promise<readonly string[]> {
       const step = deaths.stepOf(seed, number);
       const { reached, trace, wrong, poisoned } = await deaths.one(step);
+      // Services and others take part in an act: it may come by another way than when it was learnt.
       if (reached) tally.kills++;
+      else addDetails(details, { 'not reached': 1 });
+      if (poisoned) addDetails(details, { 'pools stopped': 1 });
       const outcome = poisoned ? 'the pool has stopped' : 'the pool goes on';
       return wrong.map((text) => `${deaths.nameOf(step, trace)}, ${outcome}: ${text}`);
     },
