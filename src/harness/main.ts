@@ -91,7 +91,7 @@ function commandOf(program: HarnessProgram): Command {
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError();
   for (const mode of modesOf(program, undefined)) {
-    all
+    const command = all
       .command(mode.name)
       .description(mode.summary)
       .option('--runs <count>', `so many runs; default ${mode.runs}`, integer(1, RUNS_MAX))
@@ -102,10 +102,11 @@ function commandOf(program: HarnessProgram): Command {
           .argParser(integer(0, RUNS_MAX))
           .conflicts(['runs', 'seconds']),
       )
-      .addOption(new Option('--subject <name>', 'this subject alone').choices(names))
       .option('--json', 'print JSON, one object to a line; the report is the last one')
       .exitOverride()
       .action((given: Given) => act(program, mode.name, called, given));
+    if (mode.ofSubjects === false) continue;
+    command.addOption(new Option('--subject <name>', 'this subject alone').choices(names));
   }
   return all;
 }

@@ -57,6 +57,8 @@ export interface Mode {
   readonly summary: string;
   /** Runs unless told otherwise. */
   readonly runs: number;
+  /** Whether it is of subjects, of which `--subject` names one. Default true. */
+  readonly ofSubjects?: boolean;
   /** Before the first run: why it cannot be run on this machine, or undefined. */
   prepare?(): Promise<string | undefined>;
   /** What is wrong, in words that end up in the report; nothing for a run that went well. */

@@ -1,7 +1,10 @@
 /** The command line of the harness: what people and scripts see of it. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as nap } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { bundleProgram } from '../support/scenario.ts';
+import { bundleProgram, runScenario } from '../support/scenario.ts';
+import { temporaryDirectory } from '../support/variant.ts';
 import { BROKEN } from './broken/index.ts';
 
 const KEYS = [
@@ -21,6 +24,26 @@ function run(program: string, args: readonly string[]) {
   const env = { ...process.env };
   delete env['NODE_OPTIONS'];
   return spawnSync(process.execPath, [program, ...args], { encoding: 'utf8', env });
+}
+
+/** Processes whose temporary directory this is. */
+function processesIn(place: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/environ`, 'latin1')
+          .split('\0')
+          .includes(`TMPDIR=${place}`);
+      } catch {
+        return false; // it has ended, or is somebody else's
+      }
+    })
+    .map(Number);
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await nap(5);
 }
 
 describe('npm run crash', () => {
@@ -56,6 +79,7 @@ describe('npm run crash', () => {
   it.each([
     [['points', '--runs', 'some'], /--runs <count>.*must be a whole number/s],
     [['points', '--subject', 'nothing'], /Allowed choices are pool, tree/],
+    [['deaths', '--subject', 'tree'], /unknown option '--subject'/],
     [['nothing'], /unknown command 'nothing'/],
     [['points', '--seed', '4294967296'], /from 0 to 4294967295/],
     [[], /Usage: npm run crash --/],
@@ -63,5 +87,37 @@ describe('npm run crash', () => {
     const { status, stderr } = run(program, args);
     expect(stderr).toMatch(message);
     expect(status).toBe(2);
+  });
+
+  // Processes are found by /proc.
+  it.runIf(existsSync('/proc/self/cmdline')).each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)(
+    'leaves no process and no directory behind after %s',
+    { timeout: TIMEOUT_MS },
+    async (signal, code) => {
+      const place = temporaryDirectory('signal');
+      const env: NodeJS.ProcessEnv = { ...process.env, TMPDIR: place };
+      delete env['NODE_OPTIONS'];
+      const child = spawn(process.execPath, [program, 'kill', '--seconds', '60'], {
+        env,
+        stdio: 'ignore',
+      });
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      const others = () => processesIn(place).filter((pid) => pid !== child.pid);
+      await until(() => readdirSync(place).length > 0 && others().length > 0);
+      child.kill(signal);
+      expect(await ended).toBe(code);
+      // Whom it has killed goes after it.
+      await until(() => others().length === 0);
+      expect(readdirSync(place)).toEqual([]);
+    },
+  );
+
+  it('is ended when the survivors of a death wait for ever', { timeout: TIMEOUT_MS }, async () => {
+    const { signal, stderr } = await runScenario('death-watch');
+    expect(stderr).toContain('violation: run 7: who is left waits for the dead thread for ever');
+    expect(signal).toBe('SIGKILL');
   });
 });

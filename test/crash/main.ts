@@ -1,5 +1,6 @@
 /** The program behind `npm run crash`: everything of this package under the harness. */
 import { main } from '../../src/harness/index.ts';
+import { playWatch } from './modes/death-watch.ts';
 import { deathsMode, playVictim } from './modes/deaths.ts';
 import { playSchedule, schedulesMode } from './modes/schedules.ts';
 import { poolWorkload } from './pool/session.ts';
@@ -11,6 +12,6 @@ await main({
   workloads: [poolWorkload],
   self: import.meta.url,
   modes: [schedulesMode(import.meta.url), deathsMode(import.meta.url)],
-  plays: { schedules: playSchedule, 'death-victim': playVictim },
+  plays: { schedules: playSchedule, 'death-victim': playVictim, 'death-watch': playWatch },
   command: 'npm run crash --',
 });

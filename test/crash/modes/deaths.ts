@@ -19,6 +19,7 @@ import type { Site } from '../../support/gated-wasm.ts';
 import { ACTS, type Act } from './death-acts.ts';
 import { DeathGate, DONE, type GatedPaths, STATE, siteName } from './death-gate.ts';
 import { type Death, die, treeSideOf, type VictimTask } from './death-trial.ts';
+import { DeathWatch } from './death-watch.ts';
 import { gatedModulesMissing, makeGatedModules } from './gated.ts';
 
 /** Of about 900 steps. */
@@ -123,16 +124,21 @@ class Deaths {
 
 export function deathsMode(self: string): Mode {
   const deaths = new Deaths(self);
+  let watch: DeathWatch | undefined;
   return {
     name: 'deaths',
     summary: 'terminates a thread at each step of latches, misses and commits',
     runs: RUNS,
+    ofSubjects: false,
     async prepare() {
       const missing = gatedModulesMissing();
-      if (missing === undefined) await deaths.learn();
-      return missing;
+      if (missing !== undefined) return missing;
+      await deaths.learn();
+      watch = new DeathWatch(self);
+      return undefined;
     },
     async run({ number, seed, tally, details }: Run): Promise<readonly string[]> {
+      watch?.begin(number);
       const step = deaths.stepOf(seed, number);
       const { reached, trace, wrong, poisoned } = await deaths.one(step);
       // Services and others take part in an act: it may come by another way than when it was learnt.
@@ -142,5 +148,6 @@ export function deathsMode(self: string): Mode {
       const outcome = poisoned ? 'the pool has stopped' : 'the pool goes on';
       return wrong.map((text) => `${deaths.nameOf(step, trace)}, ${outcome}: ${text}`);
     },
+    finish: async () => watch?.end(),
   };
 }

@@ -40,6 +40,7 @@ export function schedulesMode(self: string): Mode {
     name: NAME,
     summary: 'runs latches, page table, log and reaper under chosen interleavings',
     runs: names.length,
+    ofSubjects: false,
     async prepare() {
       const missing = gatedModulesMissing();
       if (missing === undefined) modules = await makeGatedModules();
