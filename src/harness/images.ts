@@ -22,7 +22,8 @@ export async function damageOf(
   disk: SimFileSystem,
   { verify }: Pick<Workload, 'verify'>,
 ): Promise<readonly string[]> {
-  if (verify !== undefined) return verify(DIRECTORY, disk);
+  // It may open the store, which changes the disk.
+  if (verify !== undefined) return verify(DIRECTORY, disk.afterKill());
   const { kernels } = modules();
   const options = { kernels, fileSystem: disk, content: checkTrees };
   const { findings, generation } = await verifyStore(DIRECTORY, options);

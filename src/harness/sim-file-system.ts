@@ -355,8 +355,8 @@ export class SimFileSystem implements FileSystem {
   }
 
   makeDirectory(path: string): void {
+    if (this.#find(path) !== undefined) throw systemError('EEXIST');
     const [parent, name] = this.#split(path);
-    if (parent.names.has(name)) throw systemError('EEXIST');
     parent.apply({ add: [name, new Directory(this.#numbers++)], remove: undefined });
   }
 

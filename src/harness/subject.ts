@@ -73,7 +73,8 @@ export interface Subject<S extends Opened = Opened, O = unknown> {
   facts(opened: S): Facts;
   /**
    * What is wrong from the files alone, when nobody has it open; for stores whose files are not
-   * weirpool's. Without a file system it is the real one. Default: what `verify` finds.
+   * weirpool's. A file system that is given is a copy: the store may be opened there, which is all
+   * that stores of one's own have. Without one it is the real one. Default: what `verify` finds.
    */
   verify?(directory: string, fileSystem?: FileSystem): Promise<readonly string[]>;
   /** What is wrong with it beyond its facts. */

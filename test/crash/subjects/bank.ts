@@ -31,12 +31,7 @@ const TELLERS = 4;
 const FOUNDED = 4;
 const FOUNDING: Founding = { tellers: TELLERS, accounts: FOUNDED, balance: 100_000 };
 /** With one thread its share is enough for the founding, with four it is a ledger and five accounts. */
-const OPTIONS: PoolOptions = { ...BANK_POOL, frames: 48 };
-/** On a simulated disk nothing may depend on the time. */
-const INLINE: PoolOptions = {
-  log: { ...BANK_POOL.log, intervalMs: 0 },
-  checkpoint: { intervalMs: 0, ageMs: 0, dirtyFrames: 8 },
-};
+const SIZES: PoolOptions = { ...BANK_POOL, frames: 48 };
 const MOVE_MAX = 4;
 const OPENED_MAX = 8;
 const PAD_MAX = 1500;
@@ -314,6 +309,14 @@ const OWNERS: NonNullable<PoolOptions['owners']> = {
   },
 };
 
+const OPTIONS: PoolOptions = { ...SIZES, owners: OWNERS };
+/** On a simulated disk nothing may depend on the time. */
+export const OPTIONS_ON_DISKS: PoolOptions = {
+  ...OPTIONS,
+  log: { ...BANK_POOL.log, intervalMs: 0 },
+  checkpoint: { intervalMs: 0, ageMs: 0, dirtyFrames: 8 },
+};
+
 function bankOf(pool: BufferPool): Bank {
   return { pool, handle: pool.handle, close: () => pool.close() };
 }
@@ -323,8 +326,7 @@ export const bankSubject: Subject<Bank, BankOperation> = {
   shared: true,
 
   async open(directory, options) {
-    const timeless = options.threads === 'inline' ? INLINE : {};
-    const given = { ...OPTIONS, ...timeless, owners: OWNERS, ...options };
+    const given = { ...(options.threads === 'inline' ? OPTIONS_ON_DISKS : OPTIONS), ...options };
     const pool = await BufferPool.open(directory, given);
     try {
       if (pool.root(BANK_OWNER) === undefined) found(pool);
