@@ -5,12 +5,12 @@
  * Owns:        the count of calls, and which descriptors must not be synced again.
  * Invariants:  a sync that has failed loses what was written before it, for good.
  */
+import { constants } from 'node:fs';
 import type { FileSystem } from '../fs/file-system.ts';
 import { type FileOperation, patched, systemError } from './faulty-file-system.ts';
 import type { SimFileSystem } from './sim-file-system.ts';
 import { passTime } from './step-clock.ts';
 
-const O_CREAT = 0o100;
 /** What a call of a slow disk takes: longer than anything waits. */
 const SLOW_MS = 7000;
 
@@ -138,7 +138,7 @@ export class FaultyDisk {
       return position + source.length > this.#disk.statFd(fd).bytes;
     }
     if (operation === 'link') return true;
-    return operation === 'open' && ((args[1] as number) & O_CREAT) !== 0;
+    return operation === 'open' && ((args[1] as number) & constants.O_CREAT) !== 0;
   }
 }
 

@@ -2,6 +2,7 @@
  * Recording what a program asks of a simulated disk, so that the disk can be had as it was before
  * each call, without running the program again.
  */
+import { constants } from 'node:fs';
 import type { FileSystem } from '../fs/file-system.ts';
 import { patched } from './faulty-file-system.ts';
 import type { SimFileSystem } from './sim-file-system.ts';
@@ -32,7 +33,8 @@ const CHANGING: readonly Changing[] = [
   'makeDirectory',
   'removeDirectory',
 ];
-const O_CREAT = 0o100;
+/** Openings that change the disk. */
+const MAKING = constants.O_CREAT | constants.O_TRUNC;
 
 interface Step<M> {
   readonly operation: Changing;
@@ -54,7 +56,7 @@ export function record<M>(disk: FileSystem, mark: () => M): Recording<M> {
     (...args: unknown[]): unknown => {
       const before = mark();
       const result = (disk[operation] as (...all: unknown[]) => unknown)(...args);
-      const makes = operation === 'open' && ((args[1] as number) & O_CREAT) !== 0;
+      const makes = operation === 'open' && ((args[1] as number) & MAKING) !== 0;
       const changes = makes || (operation !== 'open' && operation !== 'close');
       const copies = args.map((arg) => (arg instanceof Uint8Array ? arg.slice() : arg));
       steps.push({ operation, args: copies, mark: changes ? before : undefined });

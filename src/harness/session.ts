@@ -223,7 +223,7 @@ class SubjectSession extends Session {
       oracle.acknowledge('synced', count);
     } else if (kind < 90) {
       await pool.flushIfNeeded(3);
-    } else if (kind < 95) {
+    } else if (kind < 94) {
       this.#evict();
     } else {
       this.busy(() => this.#exercise());

@@ -8,12 +8,12 @@
  * is one step. Synced content never changes. What was written before a sync that failed never
  * becomes durable. Nothing else is promised: real file systems keep more.
  */
+import { constants } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { FileStat, FileSystem } from '../fs/file-system.ts';
 import { systemError } from './faulty-file-system.ts';
 
-const O_CREAT = 0o100;
-const O_EXCL = 0o200;
+const { O_CREAT, O_EXCL, O_TRUNC } = constants;
 const BLOCK = 4096;
 const ZEROS = new Uint8Array(BLOCK);
 
@@ -288,6 +288,7 @@ export class SimFileSystem implements FileSystem {
       inode = new Inode(this.#numbers++);
       parent.apply({ add: [name, inode], remove: undefined });
     }
+    if ((flags & O_TRUNC) !== 0) inode.apply({ position: 0, bytes: undefined });
     return this.#newDescriptor(inode);
   }
 

@@ -15,6 +15,7 @@ import {
   type WeirpoolOptions,
 } from '../../../src/index.ts';
 import { treeMap } from './tree-map.ts';
+import { checkScratch, useScratch } from './tree-scratch.ts';
 
 const RING_BYTES = 32 * 1024;
 /** Small nodes and a short log: few changes split, merge, fill the log and start rounds. */
@@ -32,7 +33,8 @@ const FRAMES_OF_THREADS = 320;
 
 const TREES = ['first', 'second'] as const;
 const KEYS = 60;
-const BATCH_MAX = 12;
+/** A batch with all its splits, and the long values that it replaces, has to fit half of the frames. */
+const BATCH_MAX = 8;
 /** The largest record takes half of the ring. */
 const LONG_VALUE_MAX = 8000;
 
@@ -158,7 +160,10 @@ export const treeSubject: MapSubject<Weirpool, TreeOperation> = {
 
   facts: (store) => factsOf(store),
 
+  check: checkScratch,
+
   exercise(store, random, facts): readonly string[] {
+    if (random.chance(0.6)) return useScratch(store, random);
     const kept = snapshots.get(store) ?? [];
     snapshots.set(store, kept);
     const wrong = kept.flatMap(({ snapshot, facts: then }) => {
