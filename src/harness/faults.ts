@@ -8,6 +8,7 @@
  */
 import { WeirpoolError } from '../errors.ts';
 import { type Fault, FaultyDisk, KINDS } from './faulty-disk.ts';
+import type { FileOperation } from './faulty-file-system.ts';
 import { recover, violationsOf } from './images.ts';
 import type { Mode } from './mode.ts';
 import { type Mark, Oracle } from './oracle.ts';
@@ -18,6 +19,7 @@ import { takeHangs, underStepClock } from './step-clock.ts';
 
 /** A crash between a fault and what puts it right comes within 2 to the power of this many calls. */
 const LOOK_POWER_MAX = 7;
+const LOOK_SYNCS_MAX = 8;
 const STEPS = 24;
 const STEPS_HEALED = 8;
 const STEPS_AGAIN = 8;
@@ -66,7 +68,13 @@ class Trial {
   #oracle: AnyOracle = new Oracle();
   /** Call after the fault before which an image is taken. */
   readonly #lookAt: number;
+  /**
+   * Syncs after the fault behind which images are taken: what a call has left that failed late is
+   * there until a later one puts it right, mostly behind a sync.
+   */
+  readonly #looksMax: number;
   #calls = 0;
+  #syncs = 0;
   readonly #looks: Look[] = [];
 
   constructor(workload: Workload, seed: number, fault: Fault) {
@@ -76,7 +84,10 @@ class Trial {
     this.#chance = Random.fork(seed, 4 + fault.n);
     this.#whole = this.#chance.chance(0.5);
     this.#lookAt = 1 + this.#chance.int(2 ** this.#chance.int(LOOK_POWER_MAX));
-    this.#faulty = new FaultyDisk(this.#disk, { ...fault, whole: this.#whole }, () => this.#look());
+    this.#looksMax = fault.mode === 'late' ? LOOK_SYNCS_MAX : 1;
+    this.#faulty = new FaultyDisk(this.#disk, { ...fault, whole: this.#whole }, (last) =>
+      this.#look(last),
+    );
   }
 
   async run(): Promise<TrialResult> {
@@ -92,9 +103,12 @@ class Trial {
   }
 
   /** Now and then between the fault and what puts it right: what a crash there would leave. */
-  #look(): void {
+  #look(last: FileOperation): void {
+    const isSynced = last === 'syncData' || last === 'syncAll';
     this.#calls++;
-    if (this.#calls !== this.#lookAt) return;
+    if (isSynced) this.#syncs++;
+    const isDue = isSynced && this.#syncs <= this.#looksMax;
+    if (this.#calls !== this.#lookAt && !isDue) return;
     const oracle = this.#oracle;
     const disk = this.#disk.afterKill();
     // The history goes on: what it is now is kept.

@@ -60,10 +60,11 @@ export class FaultyDisk {
   readonly violations: string[] = [];
   readonly #disk: SimFileSystem;
   readonly #fault: Fault;
-  readonly #afterHit: () => void;
+  readonly #afterHit: (last: FileOperation) => void;
+  #last: FileOperation = 'open';
 
-  /** @param afterHit  Called before each call once the fault was met. */
-  constructor(disk: SimFileSystem, fault: Fault, afterHit: () => void) {
+  /** @param afterHit  Called before each call once the fault was met, with the one before it. */
+  constructor(disk: SimFileSystem, fault: Fault, afterHit: (last: FileOperation) => void) {
     this.#disk = disk;
     this.#afterHit = afterHit;
     this.#fault = fault;
@@ -85,7 +86,8 @@ export class FaultyDisk {
   }
 
   #call(operation: FileOperation, args: readonly unknown[]): unknown {
-    if (this.hit) this.#afterHit();
+    if (this.hit) this.#afterHit(this.#last);
+    this.#last = operation;
     const fd = args[0] as number;
     if (operation === 'close') this.#failedSyncs.delete(fd);
     if (operation === 'syncData' && this.#failedSyncs.has(fd)) {

@@ -116,7 +116,9 @@ export class Catalog {
       const made = this.#store.log.transactions.change((op) => this.#makeTree(op, catalog, name), {
         owner: TREE_OWNER,
       });
-      if (made !== undefined) return made;
+      if (made === undefined) continue;
+      this.#store.flushIfDue();
+      return made;
     }
   }
 
@@ -163,6 +165,7 @@ export class Catalog {
     this.#store.log.transactions.change((op) => this.#dropRoot(op, catalog, name, root), {
       owner: TREE_OWNER,
     });
+    this.#store.flushIfDue();
     return true;
   }
 

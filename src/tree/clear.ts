@@ -35,6 +35,7 @@ export function clearRange(store: TreeStore, tree: BlobId, range: ClearRange): n
       { owner: TREE_OWNER },
     );
     cleared += step.cleared;
+    if (step.cleared > 0) store.flushIfDue();
     if (step.sparse) mergeAround(store, tree, from);
     low = step.next;
   }

@@ -300,6 +300,11 @@ export class TreeStore implements BatchHost {
     return seq;
   }
 
+  /** Waits until this thread's changes are on the disk if too much is not. */
+  flushIfDue(): void {
+    this.#flushed(this.log.durability.lastSeq);
+  }
+
   /** Whether more than `flushBytes` of records are not on the disk. */
   isFlushDue(seq: number): boolean {
     if (this.#flushBytes === Number.POSITIVE_INFINITY) return false;

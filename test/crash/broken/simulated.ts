@@ -14,6 +14,8 @@ const REPLAY = 'src/recovery/replay.ts';
 const WRITER = 'src/wal/segment-writer.ts';
 const STORE = 'src/store/mapped-store.ts';
 const DIRTY = 'assembly/dirty.ts';
+const MANIFEST = 'src/store/manifest-log.ts';
+const DURABILITY = 'src/wal/durability.ts';
 
 export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
@@ -279,6 +281,72 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
         file: ROUND,
         find: "      assertLogWritable(memory, since, this.#logWaitMs, 'The round is put off.');\n",
         replace: '',
+      },
+    ],
+  },
+  {
+    title: '19 leaves in the manifest what it says was not applied',
+    ...FAULTS,
+    // Writes that fail after their effect.
+    run: 8,
+    tries: 6,
+    patches: [
+      {
+        file: MANIFEST,
+        find: '      fs.truncate(fd, logEnd);\n      fs.syncData(fd);\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    title: 'cuts a record off the manifest, but not durably',
+    ...FAULTS,
+    // Writes that fail after their effect.
+    run: 8,
+    tries: 6,
+    patches: [
+      {
+        file: MANIFEST,
+        find: '      fs.truncate(fd, logEnd);\n      fs.syncData(fd);\n',
+        replace: '      fs.truncate(fd, logEnd);\n',
+      },
+    ],
+  },
+  {
+    title: 'trusts a tail of the log whose sync has failed before',
+    ...FAULTS,
+    patches: [
+      {
+        file: WRITER,
+        find: '        writeFully(fs, { fd, path, position: unsynced.from }, bytes);\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    title: 'waits until a record is written when it is to be synced',
+    ...POINTS,
+    subject: 'tree',
+    patches: [
+      {
+        file: DURABILITY,
+        find: "const synced = level === 'synced';",
+        replace: "const synced = level === 'none';",
+      },
+    ],
+  },
+  {
+    title: 'W2D a wait that has failed denies a change that was made',
+    ...FAULTS,
+    subject: 'tree',
+    // A disk that is full.
+    run: 5,
+    tries: 6,
+    patches: [
+      {
+        file: DURABILITY,
+        find: "this.#waitMs, then, 'unknown');",
+        replace: 'this.#waitMs, then);',
       },
     ],
   },

@@ -1,6 +1,7 @@
 /** Trees in one thread: what each operation does, on what, and what it refuses. */
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
+import { record, replaySteps } from '../../../src/harness/recording.ts';
 import type { Codec } from '../../../src/tree/codec.ts';
 import { TREE_OWNER } from '../../../src/tree/store.ts';
 import { killed, newDisk, openTrees } from './support.ts';
@@ -421,11 +422,48 @@ describe('stores of trees', () => {
     const db = await openTrees(disk, { flushBytes: 0 });
     db.tree('t', TEXT).put('a', '1');
     expect((await openTrees(disk.afterCrash(() => 0))).tree('t', TEXT).get('a')).toBe('1');
+    const tree = db.tree('t', TEXT);
+    for (const change of [
+      () => tree.clear(),
+      () => tree.put('b', '2'.repeat(10_000)),
+      () => tree.batch([{ type: 'put', key: 'c', value: '3' }]),
+      () => tree.delete('c'),
+      () => tree.compareAndSwap('b', '2'.repeat(10_000), '4'),
+      () => db.tree('other'),
+      () => db.dropTree('other'),
+    ]) {
+      change();
+      const { appendedSeq, durableSeq } = db.stats().log ?? { appendedSeq: -1, durableSeq: -2 };
+      expect(durableSeq, String(change)).toBe(appendedSeq);
+    }
     const lazy = await openTrees(newDisk());
     lazy.tree('t', TEXT).put('a', '1');
     await lazy.flush();
     const { appendedSeq, durableSeq } = lazy.stats().log ?? { appendedSeq: -1, durableSeq: -2 };
     expect(durableSeq).toBe(appendedSeq);
+  });
+
+  it('are dropped in one step, wherever a crash comes between', async () => {
+    const disk = newDisk();
+    const KEYS = 120;
+    const before = await openTrees(disk);
+    const full = before.tree('t', TEXT);
+    for (let n = 0; n < KEYS; n++) full.put(`key ${n}`, 'v'.repeat(200));
+    await before.close();
+    const recording = record(disk.afterKill(), () => true);
+    // Every step of the drop is written before the next one.
+    const db = await openTrees(disk, { fileSystem: recording.fs, flushBytes: 0 });
+    db.dropTree('t');
+    let [whole, gone] = [0, 0];
+    const at = disk.afterKill();
+    await replaySteps(at, recording, async () => {
+      const left = await openTrees(at.afterKill());
+      if (left.hasTree('t')) whole++;
+      else gone++;
+      expect(left.tree('t', TEXT).count()).toBe(whole > 0 && gone === 0 ? KEYS : 0);
+      await left.close();
+    });
+    expect([whole > 0, gone > 4]).toEqual([true, true]);
   });
 
   it('are read without being changed', async () => {
