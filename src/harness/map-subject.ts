@@ -12,7 +12,10 @@ export interface ScanRange {
   /** Behind the last key; exclusive. */
   readonly to: string;
   readonly reverse: boolean;
-  /** The state of one moment within the call, not only each value one of its own. */
+  /**
+   * The state of one moment within the call, not only each value one of its own. A generator
+   * function has not begun when its call returns: take the snapshot before.
+   */
   readonly consistent: boolean;
 }
 

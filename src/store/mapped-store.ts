@@ -491,11 +491,6 @@ export class MappedStore {
     return Math.max(memory.loadU64(H_LEASE_END), memory.loadU64(H_NEXT_ID) + ID_LEASE);
   }
 
-  /** Sees to it that ids from `id` on are handed out next; while the store is being opened. */
-  skipIds(id: BlobId): void {
-    this.#thread.memory.raiseU64(H_NEXT_ID, id);
-  }
-
   /** Whether `allocate` has handed the id out. */
   isAllocated(id: BlobId): boolean {
     const { memory } = this.#thread;

@@ -34,6 +34,33 @@ describe('a tree', () => {
   );
 
   it(
+    'I1 validates a leaf before it says that a key has no value',
+    caught('get', {
+      file: STORE,
+      find: '      } else if (control.validate(frame, descent.version) !== 0) {\n',
+      replace: '      } else if (frame >= 0) {\n',
+    }),
+  );
+
+  it(
+    'I1 validates a leaf before it says whether a key is there',
+    caught('has', {
+      file: STORE,
+      find: '      if (control.validate(frame, descent.version) === 0) continue;\n      if (found < 0)',
+      replace: '      if (found < 0)',
+    }),
+  );
+
+  it(
+    'I1 validates a leaf before it says that there is nothing to look at',
+    caught('read', {
+      file: STORE,
+      find: '        if (control.validate(frame, version) === 0) continue;\n',
+      replace: '',
+    }),
+  );
+
+  it(
     'I1 looks again, once a leaf is latched, whether the key still belongs to it',
     caught('latch', {
       file: STORE,

@@ -64,6 +64,9 @@ interface Stage {
 const changes: Record<string, (tree: Tree<string>) => void> = {
   /** Splits the leaf that has the last keys, so that key KEYS - 1 moves to another one. */
   child: splitLast,
+  get: splitLast,
+  has: splitLast,
+  read: splitLast,
   latch: splitLast,
   visit: splitLast,
   value(tree) {
@@ -96,6 +99,26 @@ const plays: Record<string, (stage: Stage) => void> = {
   child(stage) {
     const wasInterrupted = interrupt(stage.store.nodes, 'childOf', 'after', stage.meanwhile);
     checkEqual(valueIn(stage), LAST, 'the key that has moved');
+    check(wasInterrupted(), 'nothing was interrupted');
+  },
+
+  /** Between finding a leaf and looking into it: what has moved must not look absent. */
+  get(stage) {
+    const wasInterrupted = interrupt(stage.store.descent, 'tryTo', 'after', stage.meanwhile);
+    checkEqual(valueIn(stage), LAST, 'the key that has moved');
+    check(wasInterrupted(), 'nothing was interrupted');
+  },
+
+  has({ store, root, meanwhile }) {
+    const wasInterrupted = interrupt(store.descent, 'tryTo', 'after', meanwhile);
+    checkEqual(store.has(root, keyOf(KEYS - 1)), true, 'whether the key that has moved is there');
+    check(wasInterrupted(), 'nothing was interrupted');
+  },
+
+  read({ store, root, meanwhile }) {
+    const wasInterrupted = interrupt(store.descent, 'tryTo', 'after', meanwhile);
+    const length = store.read(root, keyOf(KEYS - 1), (_bytes, start, end) => end - start);
+    checkEqual(length, VALUE_BYTES, 'bytes of the value that has moved');
     check(wasInterrupted(), 'nothing was interrupted');
   },
 

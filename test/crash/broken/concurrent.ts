@@ -19,20 +19,6 @@ export const BROKEN_CONCURRENT: readonly Broken[] = [
     ],
   },
   {
-    title: 'a key that was not found without a latch is absent, whatever the version says',
-    mode: 'concurrent',
-    runs: 40,
-    patches: [
-      {
-        file: STORE,
-        find: '      } else if (control.validate(frame, descent.version) !== 0) {\n',
-        replace:
-          '      } else if (found === 0) {\n        return undefined;\n' +
-          '      } else if (control.validate(frame, descent.version) !== 0) {\n',
-      },
-    ],
-  },
-  {
     title: 'compare-and-swap compares before it has the latch',
     mode: 'concurrent',
     runs: 20,
