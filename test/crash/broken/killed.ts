@@ -67,19 +67,6 @@ export const BROKEN_WHEN_KILLED: readonly Broken[] = [
     patches: ACKNOWLEDGE_EARLY,
   },
   {
-    title: 'W2D acknowledges two records that are not written yet',
-    mode: 'kill',
-    runs: RUNS,
-    tries: 4,
-    patches: [
-      {
-        file: 'src/wal/durability.ts',
-        find: 'memory.loadU64(waiter.watermark) >= waiter.seq)',
-        replace: 'memory.loadU64(waiter.watermark) + 160 >= waiter.seq)',
-      },
-    ],
-  },
-  {
     title: 'I2 trims the log before the commit of the round (race 13)',
     mode: 'kill',
     runs: RUNS,
