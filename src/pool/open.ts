@@ -161,8 +161,8 @@ export async function openCore(
   if (typeof directory !== 'string' || directory === '') {
     throw new TypeError('directory must be a path that is not empty');
   }
-  const options = resolveOptions(given);
-  const blobBytes = resolveBlobBytes(directory, options);
+  const blobBytes = resolveBlobBytes(directory, resolveOptions(given));
+  const options = resolveOptions({ ...given, blobBytes });
   const wasm = modules();
   const backendWords = new SharedArrayBuffer(BACKEND_WORDS * BigInt64Array.BYTES_PER_ELEMENT);
   const context = backendContext(wasm.kernels, blobBytes, backendWords);

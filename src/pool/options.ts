@@ -21,7 +21,8 @@ import {
 } from './log-options.ts';
 
 export const BLOB_BYTES_DEFAULT: number = 512 * 1024;
-const FRAMES_DEFAULT = 512;
+/** Of frames, unless their number is given. */
+const POOL_BYTES_DEFAULT = 256 * 1024 * 1024;
 const FRAMES_MIN = 4;
 const BLOBS_MAX_DEFAULT = 65536;
 /** Mapping and spans of more would not fit the 4 GiB of the control memory. */
@@ -50,7 +51,7 @@ export interface StoreModule {
 }
 
 export interface PoolOptions {
-  /** Frames of the pool, 4 to 65,536. Default 512: 256 MiB outside the heap. */
+  /** Frames of the pool, 4 to 65,536. Default: as many as are 256 MiB, outside the heap. */
   readonly frames?: number;
   /** Bytes of a blob, a power of two from 4 KiB to 4 MiB. Default: the store's, 512 KiB if new. */
   readonly blobBytes?: number;
@@ -199,6 +200,8 @@ function readOnlyOf({ readOnly = false, store = 'file' }: PoolOptions): boolean 
   return readOnly;
 }
 
-function framesOf({ frames = FRAMES_DEFAULT }: PoolOptions): number {
-  return integerBetween('frames', frames, FRAMES_MIN, FRAMES_MAX);
+/** Before the size of the blobs is known it is that of a new store. */
+function framesOf({ frames, blobBytes = BLOB_BYTES_DEFAULT }: PoolOptions): number {
+  const count = frames === undefined ? POOL_BYTES_DEFAULT / checkBlobBytes(blobBytes) : frames;
+  return integerBetween('frames', count, FRAMES_MIN, FRAMES_MAX);
 }

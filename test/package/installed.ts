@@ -8,6 +8,8 @@ export interface Packed {
   /** Paths inside the package. */
   readonly files: readonly string[];
   readonly manifest: Readonly<Record<string, unknown>>;
+  /** Path of what was packed. */
+  readonly tarball: string;
   /** A project whose node_modules holds the package. */
   readonly project: string;
 }
@@ -55,6 +57,7 @@ export function pack(): Packed {
   succeed('tar', ['-xzf', join(target, filename), '-C', join(target, 'unpacked')], target);
   const unpacked = join(target, 'unpacked/package');
   return {
+    tarball: join(target, filename),
     files: files.map(({ path }: { path: string }) => path),
     manifest: JSON.parse(readFileSync(join(unpacked, 'package.json'), 'utf8')),
     project: projectWith(unpacked),

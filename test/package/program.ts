@@ -1,6 +1,7 @@
-/** A user's program: main and worker code, as plain JavaScript that any module system can run. */
+/** Users' programs: main and worker code, as plain JavaScript that any module system can run. */
 
-const BODY = `
+/** Blobs of a pool, read by a worker. */
+const POOL_BODY = `
 async function main() {
   const directory = mkdtempSync(join(tmpdir(), 'weirpool-user-'));
   try {
@@ -47,25 +48,81 @@ async function work({ handle, ids }) {
 });
 `;
 
+/** A store that two workers open and change at once. */
+const STORE_BODY = `
+async function main() {
+  const directory = mkdtempSync(join(tmpdir(), 'weirpool-user-'));
+  try {
+    const db = await Weirpool.open(directory, { frames: 64, blobBytes: 4096, log: { ringBytes: 65536 } });
+    db.tree('notes', TEXT).put('from main', 'hello');
+    await Promise.all([1, 2].map((number) => new Promise((resolve, reject) => {
+      const worker = new Worker(process.argv[1], { workerData: { handle: db.handle, number } });
+      worker.once('error', reject);
+      worker.once('exit', resolve);
+    })));
+    await db.close();
+    const again = await Weirpool.open(directory);
+    console.log(JSON.stringify([...again.tree('notes', TEXT).range()]));
+    await again.close();
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const TEXT = { key: 'utf8', value: 'utf8' };
+
+async function work({ handle, number }) {
+  const db = await Weirpool.attach(handle);
+  const seq = db.tree('notes', TEXT).put(\`from worker \${number}\`, \`\${db.tree('notes', TEXT).get('from main')} \${number}\`);
+  await db.durable(seq, 'synced');
+  await db.close();
+}
+
+(isMainThread ? main() : work(workerData)).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
+`;
+
 const MODULES: readonly (readonly [string, string])[] = [
-  ['{ BufferPool }', 'weirpool'],
+  ['{ BufferPool, Weirpool }', 'weirpool'],
   ['{ mkdtempSync, rmSync }', 'node:fs'],
   ['{ tmpdir }', 'node:os'],
   ['{ join }', 'node:path'],
   ['{ isMainThread, parentPort, Worker, workerData }', 'node:worker_threads'],
 ];
 
-export const ESM: string =
-  MODULES.map(([names, from]) => `import ${names} from '${from}';\n`).join('') + BODY;
+const IMPORTS = MODULES.map(([names, from]) => `import ${names} from '${from}';\n`).join('');
+const REQUIRES = MODULES.map(([names, from]) => `const ${names} = require('${from}');\n`).join('');
 
-export const CJS: string =
-  MODULES.map(([names, from]) => `const ${names} = require('${from}');\n`).join('') + BODY;
+export interface Program {
+  readonly name: string;
+  readonly esm: string;
+  readonly cjs: string;
+  /** All that it prints. */
+  readonly printed: string;
+}
 
-/** What the program prints: each blob is filled with its number, in every thread. */
-export const PRINTED: string = `${JSON.stringify({
-  sums: [1, 2, 3, 4, 5, 6, 7, 8],
-  inWorker: [1, 2, 3, 4, 5, 6, 7, 8],
-})}\n`;
+function programOf(name: string, body: string, printed: unknown): Program {
+  return {
+    name,
+    esm: IMPORTS + body,
+    cjs: REQUIRES + body,
+    printed: `${JSON.stringify(printed)}\n`,
+  };
+}
+
+const NUMBERS = [1, 2, 3, 4, 5, 6, 7, 8];
+
+export const PROGRAMS: readonly Program[] = [
+  // Each blob is filled with its number, in every thread.
+  programOf('pool', POOL_BODY, { sums: NUMBERS, inWorker: NUMBERS }),
+  programOf('store', STORE_BODY, [
+    ['from main', 'hello'],
+    ['from worker 1', 'hello 1'],
+    ['from worker 2', 'hello 2'],
+  ]),
+];
 
 /** A program that renders a pool's metrics. */
 export const METRICS: string = `

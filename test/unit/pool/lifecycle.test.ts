@@ -42,6 +42,23 @@ function uses(pool: BufferPool, id: number): (() => unknown)[] {
   ];
 }
 
+describe('opening', () => {
+  it('takes 256 MiB of frames unless told otherwise, also of a store that is there', async () => {
+    const directory = temporaryDirectory();
+    const sizes: number[][] = [];
+    for (const options of [{ blobBytes: 8192 }, {}, { frames: 16 }]) {
+      const pool = await BufferPool.open(directory, { ...options, threads: 'inline' });
+      sizes.push([pool.stats().frames, pool.blobBytes]);
+      await pool.close();
+    }
+    expect(sizes).toEqual([
+      [32_768, 8192],
+      [32_768, 8192],
+      [16, 8192],
+    ]);
+  });
+});
+
 describe('closing', () => {
   it('is idempotent, and every later use says POOL_CLOSED', async () => {
     const pool = await openSmall();
