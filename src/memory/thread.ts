@@ -163,12 +163,14 @@ export class PoolThread {
    *                         or closed by this call).
    */
   assertRunning(): void {
+    if (!this.isRunning) throw this.stopped();
+  }
+
+  get isRunning(): boolean {
     const status = this.memory.load(H_STATUS);
-    if (this.#attached) {
-      if (status === STATUS_OPEN || status === STATUS_OPENING) return;
-      if (status === STATUS_CLOSING && this.closing) return;
-    }
-    throw this.stopped();
+    if (!this.#attached) return false;
+    if (status === STATUS_OPEN || status === STATUS_OPENING) return true;
+    return status === STATUS_CLOSING && this.closing;
   }
 
   stopped(): WeirpoolError {

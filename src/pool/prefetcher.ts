@@ -26,7 +26,10 @@ export class Prefetcher {
     this.#start = start;
   }
 
-  /** Resolves when the loader has dealt with all ids, whether it could load them or not. */
+  /**
+   * Resolves when the loader has dealt with all ids, whether it could load them or not, or when the
+   * pool has stopped.
+   */
   async prefetch(ids: readonly BlobId[]): Promise<void> {
     for (const id of ids) checkBlobId(id);
     this.#core.thread.assertRunning();
@@ -34,9 +37,18 @@ export class Prefetcher {
       for (const id of ids) this.#loadHere(id);
       return;
     }
+    try {
+      await this.#ask(ids, this.#start);
+    } catch (error) {
+      // Nobody may be waiting for a hint: that the pool has stopped meanwhile is no error of it.
+      if (this.#core.thread.isRunning) throw error;
+    }
+  }
+
+  async #ask(ids: readonly BlobId[], start: () => void): Promise<void> {
     for (const id of ids) {
       while (!this.#push(id)) {
-        if (this.#core.memory.load(H_LOADER) === 0) this.#start();
+        if (this.#core.memory.load(H_LOADER) === 0) start();
         await new Promise((done) => setTimeout(done, RING_FULL_NAP_MS));
       }
     }

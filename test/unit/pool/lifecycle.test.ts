@@ -42,7 +42,7 @@ function uses(pool: BufferPool, id: number): (() => unknown)[] {
   ];
 }
 
-describe('opening', () => {
+describe('frames', () => {
   it('takes 256 MiB of frames unless told otherwise, also of a store that is there', async () => {
     const directory = temporaryDirectory();
     const sizes: number[][] = [];
