@@ -1,9 +1,9 @@
 /** What the documentation shows runs, from the build: the examples, and the first programs. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { PROJECT, temporaryDirectory } from '../support/variant.ts';
-import { run } from './installed.ts';
+import { run, shownIn } from './installed.ts';
 
 const EXAMPLES = join(PROJECT, 'examples');
 
@@ -15,8 +15,7 @@ it.each(readdirSync(EXAMPLES))('the example %s runs and finds what it expects', 
 
 /** Runs the program that a document shows, three times, each in the same folder: what it prints. */
 function outputsOf(document: string, name: string): string[] {
-  const text = readFileSync(join(PROJECT, document), 'utf8');
-  const program = new RegExp(`\`\`\`js\\n(// ${name}\\n.*?)\`\`\``, 's').exec(text)?.[1] ?? '';
+  const program = shownIn(document, name);
   const project = temporaryDirectory('shown');
   const path = join(PROJECT, 'dist/index.js');
   writeFileSync(
@@ -27,12 +26,6 @@ function outputsOf(document: string, name: string): string[] {
   expect(runs.map(({ stderr }) => stderr)).toEqual(['', '', '']);
   return runs.map(({ stdout }) => stdout);
 }
-
-it('the first program of the README runs, and goes on when it runs again', () => {
-  const outputs = outputsOf('README.md', 'notes.mjs');
-  expect(outputs[0]).toBe('day/0 hello\n');
-  expect(outputs[2]).toBe('day/0 hello\nday/1 hello\nday/2 hello\n');
-});
 
 it('the first program on the pool runs, and counts on when it runs again', () => {
   expect(outputsOf('docs/pool.md', 'counter.mjs')).toEqual(['1\n', '2\n', '3\n']);

@@ -48,6 +48,23 @@ export function projectWith(unpacked: string): string {
   return project;
 }
 
+/** The program of that name as a document shows it. */
+export function shownIn(document: string, name: string): string {
+  const text = readFileSync(join(PROJECT, document), 'utf8');
+  const shown = new RegExp(`\`\`\`js\\n(// ${name}\\n.*?)\`\`\``, 's').exec(text)?.[1];
+  if (shown === undefined) throw new Error(`${document} shows no ${name}`);
+  return shown;
+}
+
+/** An empty project into which npm has installed the package, with what it needs. */
+export function install({ tarball }: Packed): string {
+  const project = realpathSync(temporaryDirectory('installed'));
+  // What the development of this package needs of it is in npm's cache already.
+  const options = ['--no-audit', '--no-fund', '--prefer-offline'];
+  succeed('npm', ['install', ...options, tarball], project);
+  return project;
+}
+
 export function pack(): Packed {
   if (!existsSync(join(PROJECT, 'dist/index.js'))) throw new Error('run `npm run build` first');
   const target = temporaryDirectory('pack');

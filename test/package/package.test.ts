@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { beforeAll, expect, it } from 'vitest';
 import { PROJECT, temporaryDirectory } from '../support/variant.ts';
-import { type Packed, pack, projectWith, run } from './installed.ts';
+import { install, type Packed, pack, projectWith, run, shownIn } from './installed.ts';
 import { METRICS, METRICS_PRINTED, PROGRAMS, TYPED } from './program.ts';
 
 let packed: Packed;
@@ -63,6 +63,20 @@ it('nothing in the package names the machine that built it', () => {
     readFileSync(join(packed.project, 'node_modules/weirpool', path), 'utf8').includes(PROJECT),
   );
   expect(named).toEqual([]);
+});
+
+it('npm installs it into an empty folder, and the first program of the README runs there', () => {
+  const project = install(packed);
+  writeFileSync(join(project, 'notes.mjs'), shownIn('README.md', 'notes.mjs'));
+  const runs = [1, 2, 3].map(() => run(process.execPath, ['notes.mjs'], project));
+  expect(runs.map(({ stderr }) => stderr)).toEqual(['', '', '']);
+  expect(runs[0]?.stdout).toBe('day/0 hello\n');
+  expect(runs[2]?.stdout).toBe('day/0 hello\nday/1 hello\nday/2 hello\n');
+  const scripts = readdirSync(join(project, 'node_modules')).filter((name) => {
+    const path = join(project, 'node_modules', name, 'package.json');
+    return existsSync(path) && /"(pre|post)?install":/.test(readFileSync(path, 'utf8'));
+  });
+  expect(scripts).toEqual([]);
 });
 
 it.each(PROGRAMS)('a program imports it: $name', ({ name, esm, printed }) => {
