@@ -1,4 +1,8 @@
-/** Public exports of weirpool, nothing else. */
+/**
+ * Pool, trees and recovery: what an application imports. Public exports, nothing else.
+ *
+ * @module weirpool
+ */
 
 export type { RoundReport } from './checkpoint/requests.ts';
 export type { RoundEvent } from './checkpoint/round.ts';
@@ -13,6 +17,8 @@ export {
   type WeirpoolErrorOptions,
   type WireError,
 } from './errors.ts';
+export type { FileStat, FileSystem } from './fs/file-system.ts';
+export type { Checksummer } from './memory/checksum.ts';
 export type { Frame } from './memory/frame.ts';
 export type { PoolHandle } from './pool/attach.ts';
 export type { PoisonEvent } from './pool/events.ts';
@@ -57,7 +63,7 @@ export type {
   StoreStats,
 } from './store/contract.ts';
 export type { AsyncOptions, AsyncPutOptions } from './tree/async.ts';
-export type { Codec, CodecName } from './tree/codec.ts';
+export type { Codec, CodecName, NamedCodecs } from './tree/codec.ts';
 export type { Range } from './tree/range.ts';
 export { restore } from './tree/restore.ts';
 export {

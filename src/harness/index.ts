@@ -1,9 +1,19 @@
-/** Public exports of weirpool/harness, nothing else. */
+/**
+ * The crash harness for indexes and stores of one's own (docs/harness.md). Public exports, nothing
+ * else.
+ *
+ * @module weirpool/harness
+ */
 
 export { concurrentMode } from './concurrent.ts';
 export { checkCuts, checkOrder, type SeenChange, type SeenCut } from './cuts.ts';
-export { faultsMode } from './faults.ts';
-export { type FaultyFileSystem, faultyFileSystem } from './faulty-file-system.ts';
+export { type FaultOptions, faultsMode } from './faults.ts';
+export {
+  type FaultyFileSystem,
+  type FileCall,
+  type FilePlan,
+  faultyFileSystem,
+} from './faulty-file-system.ts';
 export { killMode } from './kill.ts';
 export {
   checkRegister,
@@ -26,7 +36,13 @@ export {
   type Tally,
 } from './mode.ts';
 export { type Commit, changed, differences, type Mark, Oracle } from './oracle.ts';
-export { type PartContext, type Play, startProcess, startThread } from './parts.ts';
+export {
+  type PartContext,
+  type Play,
+  type ProcessOptions,
+  startProcess,
+  startThread,
+} from './parts.ts';
 export { pointsMode } from './points.ts';
 export { powerMode } from './power.ts';
 export { Random } from './random.ts';

@@ -6,6 +6,8 @@
  *              thread registers it.
  *
  * Nothing else of weirpool imports this module, nor prom-client.
+ *
+ * @module weirpool/metrics
  */
 import { Counter, register as defaultRegister, Gauge, type Registry } from 'prom-client';
 import type { PoolStats } from '../pool/stats.ts';

@@ -1,10 +1,11 @@
 /** What others check of a package: its manifest, its types, and what importing each entry costs. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { beforeAll, expect, it } from 'vitest';
-import { PROJECT } from '../support/variant.ts';
+import { PROJECT, temporaryDirectory } from '../support/variant.ts';
 import { type Packed, pack, run } from './installed.ts';
 
 const TIMEOUT_MS = 120_000;
@@ -42,6 +43,21 @@ it('the types of every entry are found, and are those of what is run', {
 function entriesOf({ manifest }: Packed): Readonly<Record<string, unknown>> {
   return manifest['exports'] as Readonly<Record<string, unknown>>;
 }
+
+it('the API reference is what `npm run docs` makes of the sources', { timeout: TIMEOUT_MS }, () => {
+  const out = temporaryDirectory('api');
+  const typedoc = join(PROJECT, 'node_modules/typedoc/bin/typedoc');
+  const { status, stderr } = run(process.execPath, [typedoc, '--out', out], PROJECT);
+  expect([status, stderr]).toEqual([0, '']);
+  const textsIn = (folder: string): Record<string, string> =>
+    Object.fromEntries(
+      readdirSync(folder, { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.endsWith('.md'))
+        .sort()
+        .map((name) => [name, readFileSync(join(folder, name), 'utf8')]),
+    );
+  expect(textsIn(join(PROJECT, 'docs/api'))).toEqual(textsIn(out));
+});
 
 /** At most so many KiB, minified, without what the user installs beside it. */
 const BUDGETS_KIB: Readonly<Record<string, number>> = {
