@@ -297,9 +297,7 @@ export class BufferPool implements BlobStore, AsyncDisposable {
 
   /**
    * Asks the loader thread to bring the blobs into frames; resolves when it has tried. A hint: a
-   * blob that cannot be loaded is no error here, nor that the pool is closed before it is.
-   *
-   * @throws {WeirpoolError} `POOL_CLOSED`, `POISONED` already when it is called.
+   * blob that cannot be loaded is no error, nor a pool that is closed only after the call.
    */
   prefetch(ids: readonly BlobId[]): Promise<void> {
     return this.#prefetcher.prefetch(ids);
