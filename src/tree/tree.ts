@@ -322,6 +322,17 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
     return consistent && snapshot === undefined ? this.#snapshots.take() : undefined;
   }
 
+  /** @internal A scan as batches of entries in bytes, for layers with iterators of their own. */
+  cursor(bounds: Bounds, options: CursorOptions): Cursor {
+    return new Cursor(this.#store, this.#root(), bounds, options);
+  }
+
+  /** @internal Longest key and longest value, in bytes. */
+  get limits(): { readonly keyBytesMax: number; readonly valueBytesMax: number } {
+    const { nodes, valueBytesMax } = this.#store;
+    return { keyBytesMax: nodes.keyBytesMax, valueBytesMax };
+  }
+
   #cursor(bounds: Bounds, what: CursorOptions, snapshot: Snapshot | undefined): Cursor {
     if (snapshot === undefined) return new Cursor(this.#store, this.#root(), bounds, what);
     return cursorIn(snapshot.treeOf(this.#store, this.name), bounds, what);
@@ -450,7 +461,7 @@ function after(key: Uint8Array, keyBytesMax: number): Buffer | undefined {
   return key.length < keyBytesMax ? Buffer.concat([key, Buffer.from([0])]) : prefixEnd(key);
 }
 
-type CursorOptions = { readonly what: number; readonly reverse: boolean };
+export type CursorOptions = { readonly what: number; readonly reverse: boolean };
 
 interface Scan extends ScanOptions {
   readonly bounds: Bounds;

@@ -1,0 +1,307 @@
+/**
+ * A tree with snapshots: what a level database does in one thread, in bytes and seqs.
+ *
+ * Owns:        the thread's part of the epochs and of the history.
+ * Invariants:  H2   what a write replaces is saved before, if a snapshot may be open;
+ *              one database for each thread and tree: a thread has one row.
+ * Threads:     one object for each thread and tree, shared by all that use the tree there.
+ */
+import type { Buffer } from 'node:buffer';
+import { H_OPENER } from '../generated/layout.ts';
+import type { PoolCore } from '../pool/core.ts';
+import { type Bounds, isEmpty } from '../tree/cursor.ts';
+import { keyIn } from '../tree/range.ts';
+import type { BatchOperation } from '../tree/tree.ts';
+import type { Weirpool } from '../tree/weirpool.ts';
+import { bytesOf, type Format, type Formatted, formatWhole, READERS } from './formats.ts';
+import { History, type RawTree } from './history.ts';
+import { HISTORY_KEY_BYTES, historyKeyBytes } from './history-key.ts';
+import { type ScanOptions, SnapshotScan } from './scan.ts';
+import { type Closed, makeVersionWords, Versions } from './versions.ts';
+
+/** A put or a delete. */
+export type Operation = BatchOperation<Formatted, Formatted>;
+
+const RAW = { encode: (value: Formatted) => value, decode: (value: Buffer) => value };
+/** Writes that save, after which the thread looks whether somebody with an open snapshot has died. */
+const WRITES_PER_LOOK = 256;
+/** Keys that are deleted with one record where a range cannot be cleared as such. */
+const CLEAR_KEYS = 512;
+/** A string has at most so many bytes of UTF-8 for each of its units. */
+const UTF8_BYTES_MAX = 3;
+
+/** The tree beside a tree, for what open snapshots see. */
+export function historyName(tree: string): string {
+  return `weirpool:level:${tree}`;
+}
+
+function rawTree(db: Weirpool, name: string): RawTree {
+  return db.tree(name, { key: RAW, value: RAW }) as RawTree;
+}
+
+interface Known {
+  readonly words: SharedArrayBuffer;
+  database: Database | undefined;
+}
+
+/** The databases of this thread by pool and tree; their words stay: other threads may have them. */
+const known = new WeakMap<PoolCore, Map<string, Known>>();
+
+/**
+ * The database of a tree in this thread, to be given back with `release`.
+ *
+ * @param words  As another thread has them; undefined in the thread that has opened the store.
+ * @throws {TypeError} no words, and another thread has opened the store.
+ */
+export function acquireDatabase(
+  db: Weirpool,
+  tree: string,
+  words: SharedArrayBuffer | undefined,
+): Database {
+  const { core } = db.pool;
+  let trees = known.get(core);
+  if (trees === undefined) {
+    trees = new Map();
+    known.set(core, trees);
+  }
+  let one = trees.get(tree);
+  if (one === undefined) {
+    const isFirst = words === undefined;
+    if (isFirst && !isOpener(core)) {
+      throw new TypeError(
+        'Another thread has opened this store: make the database from its `handle`, with this store ' +
+          'as `attached`',
+      );
+    }
+    one = { words: words ?? makeVersionWords(), database: undefined };
+    // What a crash has left: no snapshot is open yet.
+    if (isFirst && !db.pool.handle.readOnly) rawTree(db, historyName(tree)).clear();
+    trees.set(tree, one);
+  }
+  const entry = one;
+  entry.database ??= new Database(db, tree, entry.words, () => {
+    entry.database = undefined;
+  });
+  entry.database.users++;
+  return entry.database;
+}
+
+function isOpener({ memory, thread }: PoolCore): boolean {
+  return memory.load(H_OPENER) === thread.me + 1;
+}
+
+export class Database {
+  readonly main: RawTree;
+  readonly words: SharedArrayBuffer;
+  /** Undefined in a store that nobody can write to: there a snapshot is what is there. */
+  readonly #versions: Versions | undefined;
+  readonly #history: History | undefined;
+  readonly #forget: () => void;
+  readonly #keyBytesMax: number;
+  readonly #valueBytesMax: number;
+  #saves = 0;
+  #sweeping = false;
+  users = 0;
+
+  constructor(db: Weirpool, tree: string, words: SharedArrayBuffer, forget: () => void) {
+    this.words = words;
+    this.#forget = forget;
+    this.main = rawTree(db, tree);
+    const { keyBytesMax, valueBytesMax } = this.main.limits;
+    this.#keyBytesMax = keyBytesMax;
+    // In the history a byte stands before it.
+    this.#valueBytesMax = valueBytesMax - 1;
+    if (db.pool.handle.readOnly) return;
+    const versions = new Versions(db.pool.core, words);
+    this.#versions = versions;
+    this.#history = new History(this.main, rawTree(db, historyName(tree)), versions);
+  }
+
+  /** Gives it back; what its last user has open ends with it. */
+  release(): void {
+    if (--this.users > 0) return;
+    this.#forget();
+    if (this.#versions !== undefined) this.#tidy(this.#versions.leave());
+  }
+
+  // --- writing -------------------------------------------------------------------------------------------
+
+  /** The seq. Errors: as `Tree.put`, and {RangeError} for keys that the history has no room for. */
+  put(key: Formatted, value: Formatted): number {
+    this.#check(key, value);
+    const keys = [key];
+    return this.#write(keys, () => this.main.put(key, value));
+  }
+
+  delete(key: Formatted): number {
+    return this.#write([key], () => this.main.delete(key).seq);
+  }
+
+  /** All or nothing; the seq. Errors: as `Tree.batch`. */
+  batch(operations: readonly Operation[]): number {
+    const keys: Formatted[] = [];
+    for (const operation of operations) {
+      const { key } = operation;
+      if (operation.type === 'put') this.#check(key, operation.value);
+      keys.push(key);
+    }
+    return this.#write(keys, () => this.main.batch(operations));
+  }
+
+  #write(keys: readonly Formatted[], change: () => number): number {
+    const versions = this.#versions;
+    if (versions === undefined) return change(); // which is refused
+    versions.enter();
+    try {
+      if (versions.isLive) this.#save(keys);
+      return change();
+    } finally {
+      versions.exit();
+    }
+  }
+
+  #save(keys: readonly Formatted[]): void {
+    this.#history?.save(keys);
+    this.#saves++;
+  }
+
+  /** Lets go what the dead had open. Not inside a write. */
+  lookForDead(): void {
+    if (this.#saves < WRITES_PER_LOOK) return;
+    this.#saves = 0;
+    if (this.#versions !== undefined) this.#tidy(this.#versions.dropDead());
+  }
+
+  #check(key: Formatted, value: Formatted): void {
+    this.#checkKey(key);
+    // What is short enough at three bytes for each unit need not be counted.
+    if (value.length * UTF8_BYTES_MAX <= this.#valueBytesMax) return;
+    const { length } = bytesOf(value);
+    if (length <= this.#valueBytesMax) return;
+    throw new RangeError(`A value has at most ${this.#valueBytesMax} bytes here, not ${length}`);
+  }
+
+  #checkKey(key: Formatted): void {
+    // The same, and each byte of it zero.
+    const most = key.length * UTF8_BYTES_MAX * 2 + HISTORY_KEY_BYTES;
+    if (most <= this.#keyBytesMax) return;
+    const bytes = historyKeyBytes(bytesOf(key)) - HISTORY_KEY_BYTES;
+    const max = this.#keyBytesMax - HISTORY_KEY_BYTES;
+    if (bytes <= max) return;
+    throw new RangeError(
+      `A key has at most ${max} bytes here, zero bytes counted twice, not ${bytes}`,
+    );
+  }
+
+  /**
+   * Deletes what lies between the bounds, as a snapshot has it or as it is, and at most so many keys. Not
+   * atomic: a leaf, or some hundred keys, at a time.
+   */
+  clear(
+    bounds: Bounds,
+    options: { reverse: boolean; limit: number; epoch: number | undefined },
+  ): void {
+    if (isEmpty(bounds)) return;
+    const { limit, epoch } = options;
+    if (limit === Number.POSITIVE_INFINITY && epoch === undefined && this.#clearRange(bounds))
+      return;
+    const scan = epoch === undefined ? this.#mainScan(bounds, options.reverse) : undefined;
+    const seen =
+      scan ?? this.scan({ bounds, reverse: options.reverse, values: false, epoch: epoch ?? 0 });
+    let left = limit;
+    while (left > 0) {
+      const chunk = seen.next(Math.min(left, CLEAR_KEYS));
+      if (chunk === undefined) return;
+      const keys = keysOf(chunk).slice(0, left);
+      left -= keys.length;
+      this.batch(keys.map((key) => ({ type: 'del', key })));
+    }
+  }
+
+  /** Clears a range as such: whether that could be done, for no snapshot is open. */
+  #clearRange(bounds: Bounds): boolean {
+    const versions = this.#versions;
+    versions?.enter();
+    try {
+      if (versions?.isLive === true) return false;
+      const { low, lowExclusive, high, highInclusive } = bounds;
+      this.main.clear({
+        ...(low !== undefined && (lowExclusive ? { gt: low } : { gte: low })),
+        ...(high !== undefined && (highInclusive ? { lte: high } : { lt: high })),
+      });
+      return true;
+    } finally {
+      versions?.exit();
+    }
+  }
+
+  #mainScan(bounds: Bounds, reverse: boolean): SnapshotScan {
+    const parts = { main: this.main, history: undefined, versions: undefined };
+    return new SnapshotScan(parts, { bounds, reverse, values: false, epoch: 0 });
+  }
+
+  // --- reading -------------------------------------------------------------------------------------------
+
+  /** The value, of a snapshot if its epoch is given. */
+  get(key: Formatted, format: Format, epoch?: number): Formatted | undefined {
+    // H2: the main tree first.
+    const now = this.main.read(key, READERS[format]);
+    const versions = this.#versions;
+    if (epoch === undefined || versions === undefined || versions.isClean(epoch)) return now;
+    const saved = this.#history?.find(key, epoch);
+    if (saved === undefined) return now;
+    return saved.value && formatWhole(saved.value, format);
+  }
+
+  has(key: Formatted, epoch?: number): boolean {
+    const now = this.main.has(key);
+    const versions = this.#versions;
+    if (epoch === undefined || versions === undefined || versions.isClean(epoch)) return now;
+    const saved = this.#history?.find(key, epoch);
+    return saved === undefined ? now : saved.value !== undefined;
+  }
+
+  scan(options: ScanOptions): SnapshotScan {
+    const parts = { main: this.main, history: this.#history, versions: this.#versions };
+    return new SnapshotScan(parts, options);
+  }
+
+  // --- snapshots -----------------------------------------------------------------------------------------
+
+  /** Opens a snapshot: its epoch, to be closed once. */
+  openSnapshot(): number {
+    const versions = this.#versions;
+    if (versions === undefined) return 0;
+    versions.restartIfDue(() => this.#history?.clearAll());
+    return versions.open();
+  }
+
+  closeSnapshot(epoch: number): void {
+    const versions = this.#versions;
+    if (versions === undefined) return;
+    this.#tidy(versions.close(epoch));
+    if (versions.isLive) this.#sweep();
+  }
+
+  #tidy({ clearBelow }: Closed): void {
+    this.#history?.clearBelow(clearBelow);
+  }
+
+  #sweep(): void {
+    const history = this.#history;
+    if (this.#sweeping || history === undefined) return;
+    this.#sweeping = true;
+    // What is left over is found by the next sweep, and a store that fails says so to who uses it.
+    history
+      .sweep(() => this.users > 0)
+      .catch(() => undefined)
+      .finally(() => {
+        this.#sweeping = false;
+      });
+  }
+}
+
+function keysOf(chunk: NonNullable<ReturnType<SnapshotScan['next']>>): Buffer[] {
+  if ('keys' in chunk) return chunk.keys;
+  return Array.from({ length: chunk.count }, (_, index) => keyIn(chunk.batch, index));
+}

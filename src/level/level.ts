@@ -1,0 +1,307 @@
+/**
+ * `WeirLevel`: an abstract-level database over one tree of a store.
+ *
+ * Owns:        the store, if it has opened it; its iterators and snapshots, as abstract-level keeps them.
+ * Threads:     one object for each thread; all of them read and write one tree at once.
+ *
+ * Methods that begin with an underscore are abstract-level's private ones. Those that read give what they
+ * have and no promise: abstract-level awaits it, and a promise would cost one turn more.
+ */
+import {
+  type AbstractDatabaseOptions,
+  type AbstractIterator,
+  type AbstractKeyIterator,
+  AbstractLevel,
+  type AbstractOpenOptions,
+  type AbstractSnapshot,
+  type AbstractValueIterator,
+} from 'abstract-level';
+import { Weirpool, type WeirpoolHandle, type WeirpoolOptions } from '../tree/weirpool.ts';
+import { checkDurability, type DurabilityLevel } from '../wal/durability.ts';
+import { acquireDatabase, type Database, type Operation } from './database.ts';
+import { LevelError } from './errors.ts';
+import type { Format, Formatted } from './formats.ts';
+import {
+  boundsOf,
+  type ReadingOptions,
+  WeirIterator,
+  WeirKeyIterator,
+  WeirValueIterator,
+} from './iterator.ts';
+import { Settler } from './settle.ts';
+import { type SnapshotOptions, WeirSnapshot } from './snapshot.ts';
+import { holdsStore } from './store-directory.ts';
+
+/** For other threads: `new WeirLevel(handle)`. Goes by `workerData` or `postMessage`. */
+export interface WeirLevelHandle {
+  /** @internal */
+  readonly store: WeirpoolHandle;
+  /** @internal */
+  readonly tree: string;
+  /** @internal */
+  readonly words: SharedArrayBuffer;
+  /** @internal */
+  readonly durability: DurabilityLevel;
+}
+
+export interface WeirLevelOptions<K, V> extends AbstractDatabaseOptions<K, V> {
+  /** Name of the tree. Default: `level`; with a handle, what that says. */
+  readonly tree?: string;
+  /**
+   * How safe a write is when its promise is fulfilled. `written`: the operating system has it, it
+   * survives the end of the process, as with LevelDB. `synced`: it survives power loss, as with
+   * `{ sync: true }` each time. `none`: it is in memory, and written some 200 ms later at the latest.
+   * Default: `written`; with a handle, what that says.
+   */
+  readonly durability?: DurabilityLevel;
+  /** Options of the store, when it is opened from a directory. */
+  readonly store?: WeirpoolOptions;
+  /** With a handle: the store, if this thread has joined it already. It is left open. */
+  readonly attached?: Weirpool;
+}
+
+/** Of `put`, `del`, `batch` and `clear`. */
+export interface WriteOptions {
+  /** Wait until the write survives power loss. Default: as the database's `durability`. */
+  readonly sync?: boolean;
+}
+
+interface ReadGiven {
+  readonly valueEncoding?: string;
+  readonly snapshot?: WeirSnapshot | null;
+}
+
+interface OpenState {
+  readonly store: Weirpool;
+  readonly owned: boolean;
+  readonly database: Database;
+  readonly settler: Settler;
+}
+
+const TREE_DEFAULT = 'level';
+
+const MANIFEST = {
+  seek: true,
+  has: true,
+  getSync: true,
+  implicitSnapshots: true,
+  explicitSnapshots: true,
+  permanence: true,
+  createIfMissing: true,
+  errorIfExists: true,
+  encodings: { utf8: true, buffer: true, view: true },
+  signals: { iterators: true },
+} as const;
+
+/** Where the tree is: a directory, a store that is open, or what another thread has sent. */
+export type WeirLevelSource = string | Weirpool | WeirLevelHandle;
+
+export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, K, V> {
+  readonly #source: WeirLevelSource;
+  readonly #tree: string;
+  readonly #durability: DurabilityLevel;
+  readonly #storeOptions: WeirpoolOptions;
+  readonly #attached: Weirpool | undefined;
+  #state: OpenState | undefined;
+
+  /**
+   * @param source  A directory, which is made with its parents if it is missing: the database opens the
+   *                store there, and closes it. Or a store that this thread has opened, which stays open.
+   *                Or the `handle` of a database that is open in another thread of this process.
+   * @throws {TypeError} none of these; an option of the wrong type.
+   */
+  constructor(source: WeirLevelSource, options: WeirLevelOptions<K, V> = {}) {
+    const { tree, durability, store = {}, attached, ...forward } = options ?? {};
+    super(MANIFEST, forward);
+    const handle = isHandle(source) ? source : undefined;
+    if (typeof source !== 'string' && !(source instanceof Weirpool) && handle === undefined) {
+      throw new TypeError('A level database is made from a directory, a Weirpool, or a `handle`');
+    }
+    if (attached !== undefined && handle === undefined) {
+      throw new TypeError('`attached` goes with the handle of another thread');
+    }
+    this.#source = source;
+    this.#tree = tree ?? handle?.tree ?? TREE_DEFAULT;
+    this.#durability = checkDurability(durability ?? handle?.durability ?? 'written');
+    this.#storeOptions = store;
+    this.#attached = attached;
+  }
+
+  /** The directory, where the database was made from one. */
+  get location(): string | undefined {
+    return typeof this.#source === 'string' ? this.#source : undefined;
+  }
+
+  /**
+   * The store below: statistics, rounds, `backup`. Write to the tree through the database only.
+   *
+   * @throws `LEVEL_DATABASE_NOT_OPEN`.
+   */
+  get store(): Weirpool {
+    return this.#opened.store;
+  }
+
+  /**
+   * For other threads of this process, as long as the database is open here.
+   *
+   * @throws `LEVEL_DATABASE_NOT_OPEN`.
+   */
+  get handle(): WeirLevelHandle {
+    const { store, database } = this.#opened;
+    return {
+      store: store.handle,
+      tree: this.#tree,
+      words: database.words,
+      durability: this.#durability,
+    };
+  }
+
+  get #opened(): OpenState {
+    if (this.#state !== undefined) return this.#state;
+    throw new LevelError('LEVEL_DATABASE_NOT_OPEN', 'Database is not open');
+  }
+
+  // --- opening -------------------------------------------------------------------------------------------
+
+  async _open(options: AbstractOpenOptions): Promise<void> {
+    const { store, owned, words } = await this.#openStore(options);
+    try {
+      this.#assertTree(store, options, words !== undefined);
+      const database = acquireDatabase(store, this.#tree, words);
+      this.#state = { store, owned, database, settler: new Settler(store) };
+    } catch (error) {
+      if (owned) await store.close();
+      throw error;
+    }
+  }
+
+  async #openStore({ createIfMissing }: AbstractOpenOptions): Promise<{
+    readonly store: Weirpool;
+    readonly owned: boolean;
+    readonly words: SharedArrayBuffer | undefined;
+  }> {
+    const source = this.#source;
+    if (source instanceof Weirpool) return { store: source, owned: false, words: undefined };
+    if (isHandle(source)) {
+      const { words } = source;
+      if (this.#attached !== undefined) return { store: this.#attached, owned: false, words };
+      return { store: await Weirpool.attach(source.store), owned: true, words };
+    }
+    if (createIfMissing === false && !holdsStore(source)) throw missing(source);
+    const store = await Weirpool.open(source, this.#storeOptions);
+    return { store, owned: true, words: undefined };
+  }
+
+  /** A database is there if its tree is. One that another thread has open is. */
+  #assertTree(
+    store: Weirpool,
+    { createIfMissing, errorIfExists }: AbstractOpenOptions,
+    isJoined: boolean,
+  ): void {
+    const there = store.hasTree(this.#tree);
+    const name = `${this.location ?? 'The store'} (tree ${JSON.stringify(this.#tree)})`;
+    if (there && errorIfExists === true && !isJoined) {
+      throw new LevelError('LEVEL_DATABASE_EXISTS', `${name} exists (errorIfExists is true)`);
+    }
+    if (!there && createIfMissing === false) throw missing(name);
+  }
+
+  async _close(): Promise<void> {
+    const state = this.#state;
+    if (state === undefined) return;
+    this.#state = undefined;
+    state.database.release();
+    if (state.owned) await state.store.close();
+  }
+
+  // --- reading -------------------------------------------------------------------------------------------
+
+  _get(key: Formatted, options: ReadGiven): Formatted | undefined {
+    return this._getSync(key, options);
+  }
+
+  _getSync(key: Formatted, { valueEncoding, snapshot }: ReadGiven): Formatted | undefined {
+    const { database } = this.#opened;
+    return database.get(key, valueEncoding as Format, snapshot?.epochIn(database));
+  }
+
+  _getMany(keys: readonly Formatted[], { valueEncoding, snapshot }: ReadGiven): unknown[] {
+    const { database } = this.#opened;
+    const epoch = snapshot?.epochIn(database);
+    return keys.map((key) => database.get(key, valueEncoding as Format, epoch));
+  }
+
+  async _has(key: Formatted, { snapshot }: ReadGiven): Promise<boolean> {
+    const { database } = this.#opened;
+    return database.has(key, snapshot?.epochIn(database));
+  }
+
+  async _hasMany(keys: readonly Formatted[], { snapshot }: ReadGiven): Promise<boolean[]> {
+    const { database } = this.#opened;
+    const epoch = snapshot?.epochIn(database);
+    return keys.map((key) => database.has(key, epoch));
+  }
+
+  _iterator(options: ReadingOptions): AbstractIterator<this, K, V> {
+    const iterator = new WeirIterator<K, V>(this, this.#opened.database, options);
+    return iterator as unknown as AbstractIterator<this, K, V>;
+  }
+
+  _keys(options: ReadingOptions): AbstractKeyIterator<this, K> {
+    const iterator = new WeirKeyIterator<K, V>(this, this.#opened.database, options);
+    return iterator as unknown as AbstractKeyIterator<this, K>;
+  }
+
+  _values(options: ReadingOptions): AbstractValueIterator<this, K, V> {
+    const iterator = new WeirValueIterator<K, V>(this, this.#opened.database, options);
+    return iterator as unknown as AbstractValueIterator<this, K, V>;
+  }
+
+  _snapshot(options: SnapshotOptions): AbstractSnapshot {
+    return new WeirSnapshot(this.#opened.database, options);
+  }
+
+  // --- writing -------------------------------------------------------------------------------------------
+
+  _put(key: Formatted, value: Formatted, options: WriteOptions): Promise<void> | undefined {
+    return this.#settled(this.#opened.database.put(key, value), options);
+  }
+
+  _del(key: Formatted, options: WriteOptions): Promise<void> | undefined {
+    return this.#settled(this.#opened.database.delete(key), options);
+  }
+
+  async _batch(operations: readonly Operation[], options: WriteOptions): Promise<void> {
+    await this.#settled(this.#opened.database.batch(operations), options);
+  }
+
+  async _clear(options: ReadingOptions & WriteOptions): Promise<void> {
+    const { database, store } = this.#opened;
+    const { limit = -1, reverse = false, snapshot } = options;
+    database.clear(boundsOf(options), {
+      reverse,
+      limit: limit < 0 ? Number.POSITIVE_INFINITY : limit,
+      epoch: snapshot?.epochIn(database),
+    });
+    await this.#settled(store.pool.core.log?.durability.lastSeq ?? 0, options);
+  }
+
+  /** Waits as long as the options say, and does what is due now and then. */
+  #settled(seq: number, options: WriteOptions | undefined): Promise<void> | undefined {
+    const { database, settler } = this.#opened;
+    database.lookForDead();
+    return settler.settle(seq, options?.sync === true ? 'synced' : this.#durability);
+  }
+}
+
+function isHandle(source: unknown): source is WeirLevelHandle {
+  const { store, words } = (source ?? {}) as Partial<WeirLevelHandle>;
+  return typeof store === 'object' && words instanceof SharedArrayBuffer;
+}
+
+function missing(name: string): LevelError {
+  return new LevelError(
+    'LEVEL_DATABASE_MISSING',
+    `${name} does not exist (createIfMissing is false)`,
+  );
+}

@@ -1,0 +1,67 @@
+/**
+ * When a write is acknowledged.
+ *
+ * Owns:        nothing in shared memory: it asks the journal, and waits.
+ * Invariants:  an acknowledged write is as safe as was asked for.
+ * Threads:     one object for each thread and database.
+ *
+ * All writes of one turn of the event loop are waited for at once: that they are given to the operating
+ * system takes one pass of the journal. It is over in some microseconds, less than going through the event
+ * loop takes, so the thread waits that long itself, a millisecond at most; not when that was in vain lately.
+ */
+import { H_LOG_WAKE, H_LOG_WRITTEN, H_WANT_WRITTEN } from '../generated/layout.ts';
+import type { Weirpool } from '../tree/weirpool.ts';
+import type { DurabilityLevel } from '../wal/durability.ts';
+
+/** Parks of a millisecond at most. */
+const PARK_MS = 1;
+const PARKS_MAX = 4;
+/** Longest wait in the thread itself. */
+const WAIT_MS = 1;
+/** Turns without such a wait after one that was in vain. */
+const TURNS_WITHOUT = 64;
+
+export class Settler {
+  readonly #db: Weirpool;
+  #seq = 0;
+  #turn: Promise<void> | undefined;
+  #without = 0;
+
+  constructor(db: Weirpool) {
+    this.#db = db;
+  }
+
+  /** Resolves when the record is as safe as asked for; undefined: it is. */
+  settle(seq: number, level: DurabilityLevel): Promise<void> | undefined {
+    if (level === 'none' || seq === 0) return undefined;
+    if (level === 'synced') return this.#db.durable(seq, level);
+    this.#seq = Math.max(this.#seq, seq);
+    this.#turn ??= this.#settleTurn();
+    return this.#turn;
+  }
+
+  async #settleTurn(): Promise<void> {
+    await Promise.resolve(); // until here all writes of this turn come
+    this.#turn = undefined;
+    const seq = this.#seq;
+    if (!this.#waitShortly(seq)) await this.#db.durable(seq, 'written');
+  }
+
+  #waitShortly(seq: number): boolean {
+    const { memory, thread, control } = this.#db.pool.core;
+    const { services } = thread;
+    if (services === undefined || services.inline || this.#without-- > 0) return false;
+    memory.raiseU64(H_WANT_WRITTEN, seq);
+    const until = performance.now() + WAIT_MS;
+    for (let parks = 0; parks < PARKS_MAX; parks++) {
+      const seen = memory.load(H_LOG_WAKE);
+      services.journal();
+      if (memory.loadU64(H_LOG_WRITTEN) >= seq) return true;
+      control.park(H_LOG_WAKE, seen, PARK_MS);
+      if (memory.loadU64(H_LOG_WRITTEN) >= seq) return true;
+      if (performance.now() >= until) break;
+    }
+    this.#without = TURNS_WITHOUT;
+    return false;
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * Whether there is a store in a directory, without opening it.
+ *
+ * Threads:     any.
+ */
+import { errnoOf } from '../errors.ts';
+import { nodeFileSystem } from '../fs/file-system.ts';
+
+const MANIFEST = /^manifest-\d+$/;
+
+/** @throws Node's error when the directory cannot be read. */
+export function holdsStore(directory: string): boolean {
+  try {
+    return nodeFileSystem.list(directory).some((name) => MANIFEST.test(name));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
