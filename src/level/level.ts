@@ -87,8 +87,6 @@ const MANIFEST = {
   implicitSnapshots: true,
   explicitSnapshots: true,
   permanence: true,
-  createIfMissing: true,
-  errorIfExists: true,
   encodings: { utf8: true, buffer: true, view: true },
   signals: { iterators: true },
 } as const;
@@ -112,8 +110,10 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
    */
   constructor(source: WeirLevelSource, options: WeirLevelOptions<K, V> = {}) {
     const { tree, durability, store = {}, attached, ...forward } = options ?? {};
-    super(MANIFEST, forward);
     const handle = isHandle(source) ? source : undefined;
+    // What another thread has open is there.
+    const makes = handle === undefined;
+    super({ ...MANIFEST, createIfMissing: makes, errorIfExists: makes }, forward);
     if (typeof source !== 'string' && !(source instanceof Weirpool) && handle === undefined) {
       throw new TypeError('A level database is made from a directory, a Weirpool, or a `handle`');
     }
@@ -166,7 +166,7 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
   async _open(options: AbstractOpenOptions): Promise<void> {
     const { store, owned, words } = await this.#openStore(options);
     try {
-      this.#assertTree(store, options, words !== undefined);
+      if (words === undefined) this.#assertTree(store, options);
       const database = acquireDatabase(store, this.#tree, words);
       this.#state = { store, owned, database, settler: new Settler(store) };
     } catch (error) {
@@ -192,15 +192,11 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     return { store, owned: true, words: undefined };
   }
 
-  /** A database is there if its tree is. One that another thread has open is. */
-  #assertTree(
-    store: Weirpool,
-    { createIfMissing, errorIfExists }: AbstractOpenOptions,
-    isJoined: boolean,
-  ): void {
+  /** A database is there if its tree is. */
+  #assertTree(store: Weirpool, { createIfMissing, errorIfExists }: AbstractOpenOptions): void {
     const there = store.hasTree(this.#tree);
     const name = `${this.location ?? 'The store'} (tree ${JSON.stringify(this.#tree)})`;
-    if (there && errorIfExists === true && !isJoined) {
+    if (there && errorIfExists === true) {
       throw new LevelError('LEVEL_DATABASE_EXISTS', `${name} exists (errorIfExists is true)`);
     }
     if (!there && createIfMissing === false) throw missing(name);

@@ -140,7 +140,7 @@ async function readSlowly(
   for (;;) {
     const part = await iterator.nextv(1 + random.int(40));
     if (part.length === 0) break;
-    entries.push(...part);
+    entries.push(...(part as Entries));
     if (random.chance(0.5)) await turn();
   }
   await iterator.close();
