@@ -16,6 +16,7 @@ import {
   Worker,
   workerData,
 } from 'node:worker_threads';
+// @ts-expect-error It comes without types.
 import suite from 'abstract-level/test/index.js';
 // @ts-expect-error It comes without types.
 import tape from 'tape';
