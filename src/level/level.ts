@@ -8,11 +8,17 @@
  * have and no promise: abstract-level awaits it, and a promise would cost one turn more.
  */
 import {
+  type AbstractBatchOperation,
+  type AbstractBatchOptions,
+  type AbstractChainedBatch,
+  type AbstractClearOptions,
   type AbstractDatabaseOptions,
+  type AbstractDelOptions,
   type AbstractIterator,
   type AbstractKeyIterator,
   AbstractLevel,
   type AbstractOpenOptions,
+  type AbstractPutOptions,
   type AbstractSnapshot,
   type AbstractValueIterator,
 } from 'abstract-level';
@@ -187,8 +193,9 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
       if (this.#attached !== undefined) return { store: this.#attached, owned: false, words };
       return { store: await Weirpool.attach(source.store), owned: true, words };
     }
-    if (createIfMissing === false && !holdsStore(source)) throw missing(source);
-    const store = await Weirpool.open(source, this.#storeOptions);
+    const options = this.#storeOptions;
+    if (createIfMissing === false && !holdsStore(source, options.fileSystem)) throw missing(source);
+    const store = await Weirpool.open(source, options);
     return { store, owned: true, words: undefined };
   }
 
@@ -258,6 +265,44 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
   }
 
   // --- writing -------------------------------------------------------------------------------------------
+
+  // What these add to abstract-level's are the types of `sync`.
+
+  override put(key: K, value: V, options?: WriteOptions): Promise<void>;
+  override put<KO = K, VO = V>(
+    key: KO,
+    value: VO,
+    options: AbstractPutOptions<KO, VO> & WriteOptions,
+  ): Promise<void>;
+  override put(key: never, value: never, options?: object): Promise<void> {
+    return super.put(key, value, options as object);
+  }
+
+  override del(key: K, options?: WriteOptions): Promise<void>;
+  override del<KO = K>(key: KO, options: AbstractDelOptions<KO> & WriteOptions): Promise<void>;
+  override del(key: never, options?: object): Promise<void> {
+    return super.del(key, options as object);
+  }
+
+  override clear(options?: AbstractClearOptions<K> & WriteOptions): Promise<void>;
+  override clear<KO = K>(options: AbstractClearOptions<KO> & WriteOptions): Promise<void>;
+  override clear(options?: object): Promise<void> {
+    return super.clear(options as object);
+  }
+
+  override batch(): AbstractChainedBatch<this, K, V>;
+  override batch(
+    operations: AbstractBatchOperation<this, K, V>[],
+    options?: WriteOptions,
+  ): Promise<void>;
+  override batch<KO = K, VO = V>(
+    operations: AbstractBatchOperation<this, KO, VO>[],
+    options: AbstractBatchOptions<KO, VO> & WriteOptions,
+  ): Promise<void>;
+  override batch(...given: never[]): never {
+    // Handed on as they are: without any argument it begins a chained batch.
+    return super.batch(...(given as unknown as [never[]])) as never;
+  }
 
   _put(key: Formatted, value: Formatted, options: WriteOptions): Promise<void> | undefined {
     return this.#settled(this.#opened.database.put(key, value), options);

@@ -4,14 +4,14 @@
  * Threads:     any.
  */
 import { errnoOf } from '../errors.ts';
-import { nodeFileSystem } from '../fs/file-system.ts';
+import { type FileSystem, nodeFileSystem } from '../fs/file-system.ts';
 
 const MANIFEST = /^manifest-\d+$/;
 
 /** @throws Node's error when the directory cannot be read. */
-export function holdsStore(directory: string): boolean {
+export function holdsStore(directory: string, fs: FileSystem = nodeFileSystem): boolean {
   try {
-    return nodeFileSystem.list(directory).some((name) => MANIFEST.test(name));
+    return fs.list(directory).some((name) => MANIFEST.test(name));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
     throw error;

@@ -18,7 +18,6 @@ import {
 } from 'node:worker_threads';
 // @ts-expect-error It comes without types.
 import suite from 'abstract-level/test/index.js';
-// @ts-expect-error It comes without types.
 import tape from 'tape';
 import { Weirpool, type WeirpoolHandle } from '../../src/index.ts';
 import { WeirLevel, type WeirLevelHandle } from '../../src/level/index.ts';
