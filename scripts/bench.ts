@@ -23,11 +23,15 @@ const SUITES: readonly string[] = [
   'reopen',
   'sustained',
   'tree',
+  'faces',
 ];
 const USAGE = `usage: npm run bench -- ${SUITES.join('|')} [--json] [--seconds S]
        npm run bench -- tree [--only CASE,...] [--stores STORE,...] [--json] [--seconds S]`;
 /** Options of some suites alone, which check their values themselves. */
 const OWN_OPTIONS: Readonly<Record<string, readonly string[]>> = { tree: ['only', 'stores'] };
+/** Packages in the older form of modules ask for Node's own ones by `require`, which modules lack. */
+const REQUIRE =
+  "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);";
 const EXIT_USAGE = 2;
 const SECONDS_MAX = 3600;
 
@@ -97,6 +101,7 @@ async function runSuite({ suite, args }: Command): Promise<number> {
       platform: 'node',
       format: 'esm',
       target: 'node20',
+      banner: { js: REQUIRE },
       logLevel: 'error',
     });
     const run = spawnSync(process.execPath, ['--expose-gc', program, ...args], {
