@@ -85,6 +85,8 @@ interface OpenState {
 }
 
 const TREE_DEFAULT = 'level';
+/** Default of `log.intervalMs`: what was not to be synced is synced so often all the same. */
+const SYNC_INTERVAL_MS = 1000;
 
 const MANIFEST = {
   seek: true,
@@ -195,8 +197,17 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     }
     const options = this.#storeOptions;
     if (createIfMissing === false && !holdsStore(source, options.fileSystem)) throw missing(source);
-    const store = await Weirpool.open(source, options);
+    const store = await Weirpool.open(source, { ...options, log: this.#logOptions });
     return { store, owned: true, words: undefined };
+  }
+
+  /**
+   * The journal cannot write while it syncs. Who has every write given to the system at once needs no sync
+   * five times a second beside it.
+   */
+  get #logOptions(): NonNullable<WeirpoolOptions['log']> {
+    const { log } = this.#storeOptions;
+    return this.#durability === 'none' ? { ...log } : { intervalMs: SYNC_INTERVAL_MS, ...log };
   }
 
   /** A database is there if its tree is. */
