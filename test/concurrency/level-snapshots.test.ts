@@ -1,6 +1,6 @@
 /** Snapshots of a level database under several threads (test/scenarios/level-snapshots.ts). */
-import { describe, it } from 'vitest';
-import { expectCaught } from '../support/scenario.ts';
+import { describe, expect, it } from 'vitest';
+import { describeResult, expectCaught, runScenario, symptomOf } from '../support/scenario.ts';
 import type { Patch } from '../support/variant.ts';
 
 const LONG = process.env['LONG'] === '1';
@@ -10,6 +10,10 @@ const DATABASE = 'src/level/database.ts';
 const HISTORY = 'src/level/history.ts';
 const SCAN = 'src/level/scan.ts';
 const VERSIONS = 'src/level/versions.ts';
+
+/** Between the two looks of a writer that saves a key which others write too. */
+const PAUSE =
+  "if (key[0] === 'p'.charCodeAt(0)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);";
 
 const VARIANTS: Readonly<Record<string, readonly Patch[]>> = {
   'H1 a write that saves nothing': [
@@ -32,6 +36,7 @@ const VARIANTS: Readonly<Record<string, readonly Patch[]>> = {
       if (this.#tree.has(historical)) continue;`,
       replace: `const historical = historyKey(base, key, epoch);
       if (this.#tree.has(historical)) continue;
+      ${PAUSE}
       const value = this.#main.get(key) as Buffer | undefined;`,
     },
   ],
@@ -57,7 +62,7 @@ const VARIANTS: Readonly<Record<string, readonly Patch[]>> = {
     {
       file: HISTORY,
       find: 'const SWEEP_SAVED_MIN = 4096;',
-      replace: 'const SWEEP_SAVED_MIN = 64;',
+      replace: 'const SWEEP_SAVED_MIN = 1;',
     },
     {
       file: HISTORY,
@@ -67,7 +72,33 @@ const VARIANTS: Readonly<Record<string, readonly Patch[]>> = {
   ],
 };
 
+const OFTEN: readonly Patch[] = [
+  { file: HISTORY, find: 'const SWEEP_SAVED_MIN = 4096;', replace: 'const SWEEP_SAVED_MIN = 1;' },
+  { file: HISTORY, find: 'const SWEEP_ENTRIES = 512;', replace: 'const SWEEP_ENTRIES = 16;' },
+];
+const PAUSING: readonly Patch[] = [
+  {
+    file: HISTORY,
+    find: 'const historical = historyKey(base, key, epoch);',
+    replace: `${PAUSE} const historical = historyKey(base, key, epoch);`,
+  },
+];
+
 describe('snapshots of a level database while others write', () => {
+  it.each([
+    ['H3', 'the history is swept without a pause', OFTEN],
+    ['H1', 'writers of one key pause between their two looks', PAUSING],
+  ] as const)(
+    '%s show one moment each while %s',
+    async (_, _while, patches) => {
+      const args = [4096, 2, 2, MS].map(String);
+      const options = { args, timeoutMs: TIMEOUT_MS, patches };
+      const result = await runScenario('level-snapshots', options);
+      expect(symptomOf(result), describeResult(result)).toBe('none');
+    },
+    TIMEOUT_MS * 2,
+  );
+
   it.each(Object.entries(VARIANTS))(
     'show one moment each; %s is found out',
     async (_, patches) => {

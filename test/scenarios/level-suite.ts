@@ -21,6 +21,7 @@ import suite from 'abstract-level/test/index.js';
 import tape from 'tape';
 import { Weirpool, type WeirpoolHandle } from '../../src/index.ts';
 import { WeirLevel, type WeirLevelHandle } from '../../src/level/index.ts';
+import { check } from '../support/checks.ts';
 
 type Options = ConstructorParameters<typeof WeirLevel>[1];
 
@@ -62,9 +63,19 @@ async function serve(directory: string): Promise<void> {
   await store.close();
 }
 
+/** Two databases of one tree that do not know of each other would not see each other's snapshots. */
+async function checkRefused(attached: Weirpool): Promise<void> {
+  const refused = await new WeirLevel(attached).open().catch((error: Error) => error.cause);
+  check(
+    refused instanceof TypeError,
+    'a database without the words of the thread that has the store',
+  );
+}
+
 async function inWorker({ store, answered }: Joining): Promise<void> {
   const port = parentPort as MessagePort;
   const attached = await Weirpool.attach(store);
+  await checkRefused(attached);
   let made = 0;
   const handleOf = (tree: string): WeirLevelHandle => {
     const seen = Atomics.load(answered, 0);
