@@ -1,8 +1,8 @@
 /**
  * Question:    what does a level database cost beside the ones that one would take otherwise?
  * Workload:    100,000 path-shaped keys, values of 100 bytes, strings in and out, all options at their
- *              defaults; one script for all databases. `-none`: writes that nobody waits for, as those of a
- *              database in memory are.
+ *              defaults; one script for all databases. `-none`: writes that are acknowledged before the
+ *              system has them, as those of a database in memory are.
  * Working set: all of it cached.
  * Warm-up:     one round, which does not count.
  * Baseline:    the better one of classic-level and memory-level, in turns; for writes that the system has
@@ -146,6 +146,7 @@ const CASES: readonly Case[] = [
   { name: 'put-100-under-way', work: 'putUnderWay', own: 'weir', peers: ['classic'] },
   { name: 'put-100-none', work: 'putUnderWay', own: 'weir-none', peers: BOTH },
   { name: 'batch-1000', work: 'batch', own: 'weir', peers: BOTH },
+  { name: 'batch-1000-none', work: 'batch', own: 'weir-none', peers: BOTH },
   { name: 'iterate-nextv', work: 'iterate', own: 'weir', peers: BOTH },
   { name: 'iterate-for-await', work: 'forAwait', own: 'weir', peers: BOTH },
   { name: 'range-10', work: 'range', own: 'weir', peers: BOTH },
@@ -157,6 +158,8 @@ const CREW_CASES: readonly Case[] = [
   { name: 'get-sync-2', work: 'getSync', own: 'weir', peers: ['classic'] },
   { name: 'put-100-under-way-2', work: 'putUnderWay', own: 'weir', peers: ['classic'] },
   { name: 'batch-1000-2', work: 'batch', own: 'weir', peers: ['classic'] },
+  { name: 'put-100-none-2', work: 'putUnderWay', own: 'weir-none', peers: ['classic'] },
+  { name: 'batch-1000-none-2', work: 'batch', own: 'weir-none', peers: ['classic'] },
   { name: 'iterate-nextv-2', work: 'iterate', own: 'weir', peers: ['classic'] },
   { name: 'mixed-90-10-2', work: 'mixed', own: 'weir', peers: ['classic'] },
 ];
@@ -320,12 +323,16 @@ export async function runLevel(report: Report, options: SuiteOptions, self: stri
       peers: one.peers.filter((peer) => databases.has(peer)),
     });
     for (const one of CASES) await measure(report, options, known(one), alone, 1);
-    const { handle } = databases.get('weir') as unknown as WeirLevel;
-    const crew = new Crew(self, handle, options.seed);
+    const crews = new Map(
+      ['weir', 'weir-none'].map((name) => {
+        const { handle } = databases.get(name) as unknown as WeirLevel;
+        return [name, new Crew(self, handle, options.seed)];
+      }),
+    );
     const together: Rate = (name, work, ms) =>
-      name === 'weir' ? crew.rateOf({ work, ms }) : alone(name, work, ms);
+      crews.get(name)?.rateOf({ work, ms }) ?? alone(name, work, ms);
     for (const one of CREW_CASES) await measure(report, options, known(one), together, CREW);
-    await crew.end();
+    for (const crew of crews.values()) await crew.end();
     await measureSnapshots(report, databases, options);
     for (const db of databases.values()) await db.close();
   });
