@@ -1,0 +1,252 @@
+/**
+ * Everything that writes to an inner store: flushes, writes past the cache, clearing.
+ *
+ * Owns:        the order of writes to the inner store.
+ * Invariants:  one flush or clear at a time, in the order of the calls; a write past the cache and a
+ *              flush of the same key never overlap; no entry is written by two flushes unless it was
+ *              put in between; what has landed is clean, what has not is dirty, also after a failure.
+ *              Nobody who reads or puts waits for any of it.
+ * Threads:     private to a thread. Over a store that answers at once nothing is ever under way
+ *              between two calls, and none of the waiting happens.
+ */
+
+import type { ByteStore } from './byte-store.ts';
+import { idOf } from './bytes.ts';
+import type { FlushedEntry } from './context.ts';
+import { FlushError } from './flush-error.ts';
+import type { CacheNode, DirtyEntry, NamedCache } from './named-cache.ts';
+import { isPromise, type Steps, settled } from './steps.ts';
+
+export interface FlushOptions {
+  /** Looks up what the inner store has before it is overwritten. */
+  readonly withOld: boolean;
+  /** Flushed first; nothing is flushed if it has become clean meanwhile. */
+  readonly victim?: CacheNode | undefined;
+}
+
+/** What the inner store is busy with: all keys, or some. */
+interface Busy {
+  readonly ids: ReadonlySet<string> | undefined;
+  readonly ended: Promise<void>;
+}
+
+interface Turn {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+}
+
+const AT_ONCE: Turn = { promise: Promise.resolve(), resolve: () => undefined };
+
+export type Landed = FlushedEntry[];
+
+export class Writer {
+  readonly #inner: ByteStore;
+  readonly #cache: NamedCache;
+  /** Called with what has landed, in order, also before a failure is thrown. */
+  readonly #onLanded: (landed: Landed) => void;
+  readonly #isAsync: boolean;
+  /** Ends when the flushes and clears that were called so far have ended. */
+  #last: Promise<void> | undefined;
+  #busy: Busy | undefined;
+  #isWriting = false;
+  #isClearing = false;
+  /** The last write past the cache of each key, while it is under way; never rejects. */
+  readonly #direct = new Map<string, Promise<void>>();
+  /** Entries of a batch that the inner store takes. */
+  #batchMax = Number.POSITIVE_INFINITY;
+  flushes = 0;
+  flushed = 0;
+
+  constructor(inner: ByteStore, cache: NamedCache, onLanded: (landed: Landed) => void) {
+    this.#inner = inner;
+    this.#cache = cache;
+    this.#onLanded = onLanded;
+    this.#isAsync = inner.mode === 'async';
+  }
+
+  /** Whether a change of the inner store's entry is under way that does not come from the cache. */
+  isChanging(id: string): boolean {
+    return this.#isClearing || this.#direct.has(id);
+  }
+
+  /** Settles when the change that is under way has ended; never rejects. */
+  changed(id: string): Promise<void> {
+    return this.#direct.get(id) ?? this.#busy?.ended ?? AT_ONCE.promise;
+  }
+
+  /** Waits until all earlier flushes and clears have ended: one's own turn, to be ended. */
+  *#turn(): Steps<Turn> {
+    if (!this.#isAsync) return AT_ONCE;
+    const before = this.#last;
+    const turn = promiseOf();
+    this.#last = turn.promise;
+    if (before !== undefined) yield before;
+    return turn;
+  }
+
+  /**
+   * Keys are written from here on, all of them or some: what is written past the cache from now on
+   * waits, and what was asked for earlier is waited for.
+   */
+  *#begin(turn: Turn, taken: readonly DirtyEntry[] | undefined): Steps<void> {
+    this.#isWriting = true;
+    if (!this.#isAsync) return;
+    const ids = taken && new Set(taken.map(({ node }) => node.id));
+    this.#busy = { ids, ended: turn.promise };
+    const earlier: Promise<void>[] = [];
+    for (const [id, direct] of this.#direct) if (ids?.has(id) !== false) earlier.push(direct);
+    if (earlier.length > 0) yield Promise.all(earlier);
+  }
+
+  #end({ promise, resolve }: Turn): void {
+    this.#isWriting = false;
+    this.#busy = undefined;
+    if (this.#last === promise) this.#last = undefined;
+    resolve();
+  }
+
+  // --- flushing ------------------------------------------------------------------------------------------
+
+  /**
+   * Writes all dirty entries through, in the order of their last puts.
+   *
+   * @throws {FlushError} `FLUSH_FAILED`
+   */
+  *flush({ withOld, victim }: FlushOptions): Steps<Landed> {
+    // Called by the inner store itself, in the middle of a flush: that flush is enough.
+    if (!this.#isAsync && this.#isWriting) return [];
+    const turn = yield* this.#turn();
+    const landed: Landed = [];
+    const failures: unknown[] = [];
+    try {
+      if (victim?.isDirty === false) return landed;
+      this.flushes++;
+      const taken = this.#cache.takeDirty(victim);
+      yield* this.#begin(turn, taken);
+      yield* this.#write(taken, withOld, landed);
+    } catch (error) {
+      failures.push(error);
+    } finally {
+      this.#end(turn);
+    }
+    this.flushed += landed.length;
+    try {
+      if (landed.length > 0) this.#onLanded(landed);
+    } catch (error) {
+      failures.push(error);
+    }
+    if (failures.length === 0) return landed;
+    const cause = failures.length === 1 ? failures[0] : new AggregateError(failures);
+    throw new FlushError(cause, landed, this.#cache.dirtyCount);
+  }
+
+  *#write(taken: readonly DirtyEntry[], withOld: boolean, landed: Landed): Steps<void> {
+    const { batch } = this.#inner;
+    for (let at = 0; at < taken.length; ) {
+      if (batch === undefined) {
+        yield* this.#writeOne(taken[at++] as DirtyEntry, withOld, landed);
+        continue;
+      }
+      const part = at === 0 && taken.length <= this.#batchMax ? taken : this.#part(taken, at);
+      if (yield* this.#writeBatch(part, withOld, landed)) at += part.length;
+      else this.#batchMax = part.length >>> 1;
+    }
+    // A batch was refused for what was in it: others may be smaller.
+    if (taken.length > 0) this.#batchMax *= 2;
+  }
+
+  #part(taken: readonly DirtyEntry[], at: number): readonly DirtyEntry[] {
+    return taken.slice(at, at + this.#batchMax);
+  }
+
+  *#writeOne(entry: DirtyEntry, withOld: boolean, landed: Landed): Steps<void> {
+    const { key, value } = entry;
+    const olds = withOld ? [yield* settled(this.#inner.get(key))] : undefined;
+    const written = value === undefined ? this.#inner.delete(key) : this.#inner.put(key, value);
+    if (isPromise(written)) yield written;
+    this.#land([entry], olds, landed);
+  }
+
+  /** Whether the batch was taken; if not, less of it may be. */
+  *#writeBatch(part: readonly DirtyEntry[], withOld: boolean, landed: Landed): Steps<boolean> {
+    const olds: (Uint8Array | undefined)[] | undefined = withOld ? [] : undefined;
+    if (olds !== undefined) {
+      for (const { key } of part) olds.push(yield* settled(this.#inner.get(key)));
+    }
+    try {
+      const written = this.#inner.batch?.(part);
+      if (isPromise(written)) yield written;
+    } catch (error) {
+      if (part.length > 1 && this.#inner.isTooLarge?.(error) === true) return false;
+      throw error;
+    }
+    this.#land(part, olds, landed);
+    return true;
+  }
+
+  #land(
+    part: readonly DirtyEntry[],
+    olds: readonly (Uint8Array | undefined)[] | undefined,
+    landed: Landed,
+  ): void {
+    part.forEach((entry, index) => {
+      this.#cache.land(entry);
+      const { key, value, context } = entry;
+      landed.push(
+        olds === undefined
+          ? { key, value, context }
+          : { key, value, context, oldValue: olds[index] },
+      );
+    });
+  }
+
+  // --- past the cache ------------------------------------------------------------------------------------
+
+  /**
+   * Does something with one key of the inner store, in its turn: after what was asked for earlier, and
+   * not while a flush writes the key.
+   */
+  *past<T>(key: Uint8Array, work: () => T | PromiseLike<T>): Steps<T> {
+    if (!this.#isAsync) return work() as T;
+    const id = idOf(key);
+    const before = this.#direct.get(id);
+    const busy = this.#busy;
+    const isBusy = busy !== undefined && (busy.ids === undefined || busy.ids.has(id));
+    const { promise, resolve } = promiseOf();
+    this.#direct.set(id, promise);
+    try {
+      if (before !== undefined) yield before;
+      // Only the flush that was running: one that has begun since waits for this work.
+      if (isBusy) yield busy.ended;
+      return yield* settled(work());
+    } finally {
+      if (this.#direct.get(id) === promise) this.#direct.delete(id);
+      resolve();
+    }
+  }
+
+  /** Empties the inner store, then drops what the cache had at the call. */
+  *clear(): Steps<void> {
+    const { version } = this.#cache;
+    const turn = yield* this.#turn();
+    this.#isClearing = true;
+    try {
+      yield* this.#begin(turn, undefined);
+      const cleared = this.#inner.clear();
+      if (isPromise(cleared)) yield cleared;
+      this.#cache.clear(version);
+    } finally {
+      this.#isClearing = false;
+      this.#end(turn);
+    }
+  }
+}
+
+/** Of Node.js 22 on: Promise.withResolvers. */
+function promiseOf(): Turn {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
