@@ -51,6 +51,17 @@ export class TreeStore implements SyncByteStore {
 
   clear(): void {
     this.#tree.clear();
+    const { durability = 'none' } = this.#options;
+    if (durability === 'none') return;
+    // Clearing has no durability of its own; a record that changes nothing, and comes behind it, has.
+    const key = new Uint8Array(1);
+    this.#tree.batch(
+      [
+        { type: 'put', key, value: key },
+        { type: 'del', key },
+      ],
+      this.#options,
+    );
   }
 
   /** One record of the log: after a crash all of it is there, or nothing. */
