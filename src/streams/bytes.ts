@@ -36,21 +36,33 @@ export function idOf(key: Uint8Array): string {
 
 /** Less than 0, 0, or more than 0, as the bytes are ordered. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  const common = Math.min(a.length, b.length);
-  if (common > LOOP_BYTES_MAX) return Buffer.compare(a, b);
-  for (let index = 0; index < common; index++) {
-    const difference = (a[index] as number) - (b[index] as number);
-    if (difference !== 0) return difference;
-  }
-  return a.length - b.length;
+  return compareAt(a, 0, b, 0, b.length);
 }
 
-export function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
-  if (bytes.length < prefix.length) return false;
-  for (let index = 0; index < prefix.length; index++) {
-    if (bytes[index] !== prefix[index]) return false;
+/** The same of `a` and what `b` has from `at` to `end`, whose first `shared` bytes are alike. */
+export function compareAt(
+  a: Uint8Array,
+  shared: number,
+  b: Uint8Array,
+  at: number,
+  end: number,
+): number {
+  const common = Math.min(a.length, end - at);
+  if (common - shared > LOOP_BYTES_MAX) return Buffer.compare(a, b.subarray(at, end));
+  for (let index = shared; index < common; index++) {
+    const difference = (a[index] as number) - (b[at + index] as number);
+    if (difference !== 0) return difference;
   }
-  return true;
+  return a.length - (end - at);
+}
+
+/** With how many bytes all keys from `low` on, below `high`, begin alike. */
+export function sharedBytes(low: Uint8Array | undefined, high: Uint8Array | undefined): number {
+  if (low === undefined || high === undefined) return 0;
+  const most = Math.min(low.length, high.length);
+  let count = 0;
+  while (count < most && low[count] === high[count]) count++;
+  return count;
 }
 
 /** Four bytes, big-endian. */

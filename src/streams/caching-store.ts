@@ -19,7 +19,7 @@ import type {
   Entries,
   SyncByteStore,
 } from './byte-store.ts';
-import { type Bytes, bytesOf, compareBytes, copyOf, idOf } from './bytes.ts';
+import { type Bytes, bytesOf, compareBytes, copyOf, idOf, sharedBytes } from './bytes.ts';
 import {
   type FlushedEntry,
   type FlushedEntryWithOld,
@@ -29,6 +29,7 @@ import {
 import { AsyncRange, type Beginning, type MakeItem, SyncRange } from './merge.ts';
 import { entryOf, NamedCache, NOTHING } from './named-cache.ts';
 import { ReadMarks } from './read-marks.ts';
+import { type Source, sourceOf } from './slot.ts';
 import { runAtOnce, runLater, type Steps, settled } from './steps.ts';
 import { ThreadCache } from './thread-cache.ts';
 import { type Landed, Writer } from './writer.ts';
@@ -66,10 +67,20 @@ export interface CachingStoreStats {
   readonly flushed: number;
 }
 
-const NO_ENTRIES: Iterable<ByteEntry> & AsyncIterable<ByteEntry> = {
-  [Symbol.iterator]: () => [][Symbol.iterator](),
+/** Nothing, without asking the inner store for it. */
+const NONE: Source & AsyncIterable<ByteEntry> = {
+  fill: () => false,
+  end: () => undefined,
   async *[Symbol.asyncIterator]() {},
 };
+
+function rangeAtOnce(inner: ByteStore, range: ByteRange): Source {
+  return sourceOf(inner as SyncByteStore, range);
+}
+
+function rangeLater(inner: ByteStore, range: ByteRange): AsyncIterable<ByteEntry> {
+  return (inner as AsyncByteStore).range(range);
+}
 
 const DONE: Promise<void> = Promise.resolve();
 
@@ -425,16 +436,16 @@ export class CachingStore<S extends ByteStore> {
   protected entries<T>(range: ByteRange, make: MakeItem<T>, isHit = true): Entries<S, T> {
     this.assertOpen();
     const { low, high, reverse } = range;
+    const shared = sharedBytes(low, high);
     const isEmpty = low !== undefined && high !== undefined && compareBytes(low, high) >= 0;
-    const begin = (): Beginning<ReturnType<S['range']>> => {
+    const begin = <I>(innerOf: (store: S) => I): Beginning<I> => {
       this.assertOpen();
-      if (isEmpty) return { run: NOTHING, inner: NO_ENTRIES as never, reverse };
-      const run = this.#cache.run(low, high, { reverse, isHit });
-      return { run, inner: this.#inner.range(range) as ReturnType<S['range']>, reverse };
+      const run = isEmpty ? NOTHING : this.#cache.run(low, high, { reverse, isHit });
+      return { run, inner: innerOf(this.#inner), reverse, shared };
     };
     const made = this.#isAsync
-      ? new AsyncRange(begin as () => Beginning<ReturnType<AsyncByteStore['range']>>, make)
-      : new SyncRange(begin as () => Beginning<ReturnType<SyncByteStore['range']>>, make);
+      ? new AsyncRange(() => begin((inner) => (isEmpty ? NONE : rangeLater(inner, range))), make)
+      : new SyncRange(() => begin((inner) => (isEmpty ? NONE : rangeAtOnce(inner, range))), make);
     return made as unknown as Entries<S, T>;
   }
 }
@@ -443,7 +454,7 @@ function closedError(): WeirpoolError {
   return new WeirpoolError('CACHE_CLOSED', 'The caching store was closed.');
 }
 
-const pairOf: MakeItem<[Uint8Array, Uint8Array]> = (key, value) => [key, value];
+const pairOf: MakeItem<[Uint8Array, Uint8Array]> = (slot) => [slot.keyBut(), slot.valueFrom()];
 
 function rangeOf(low: Bytes | undefined, high: Bytes | undefined, reverse: boolean): ByteRange {
   return {

@@ -10,17 +10,20 @@
  */
 
 import type { AsyncEntries, ByteEntry, SyncEntries } from './byte-store.ts';
-import { compareBytes } from './bytes.ts';
+import { compareAt } from './bytes.ts';
 import type { CachedRun } from './named-cache.ts';
+import { Slot, type Source } from './slot.ts';
 
 /** What a range gives for an entry; undefined: the entry is not meant. */
-export type MakeItem<T> = (key: Uint8Array, value: Uint8Array) => T | undefined;
+export type MakeItem<T> = (slot: Slot) => T | undefined;
 
 /** What one iteration begins with. */
 export interface Beginning<I> {
   readonly run: CachedRun;
   readonly inner: I;
   readonly reverse: boolean;
+  /** So many bytes at the beginning of all keys are the same. */
+  readonly shared: number;
 }
 
 const MORE: unique symbol = Symbol('the next inner entry is needed');
@@ -28,83 +31,89 @@ const END: unique symbol = Symbol('end');
 
 /** Merges what it is fed; knows nothing of waiting. */
 class Merger<T> {
+  /** The next inner entry, which whoever feeds puts here. */
+  readonly head = new Slot();
+  readonly #cached = new Slot();
   readonly #run: CachedRun;
   readonly #length: number;
-  readonly #sign: number;
+  readonly #reverse: boolean;
+  readonly #shared: number;
   readonly #make: MakeItem<T>;
   #at = 0;
-  #head: ByteEntry | undefined;
+  #isFed = false;
   #isInnerAtEnd = false;
 
-  constructor(run: CachedRun, reverse: boolean, make: MakeItem<T>) {
+  constructor({ run, reverse, shared }: Beginning<unknown>, make: MakeItem<T>) {
     this.#run = run;
     this.#length = run.keys.length;
-    this.#sign = reverse ? -1 : 1;
+    this.#reverse = reverse;
+    this.#shared = shared;
     this.#make = make;
   }
 
-  /** The next inner entry; undefined: there are no more. */
-  feed(entry: ByteEntry | undefined): void {
-    this.#head = entry;
-    this.#isInnerAtEnd = entry === undefined;
+  /** There is an entry in `head`, or there are no more. */
+  feed(isThere: boolean): void {
+    this.#isFed = isThere;
+    this.#isInnerAtEnd = !isThere;
   }
 
   /** The next item; `MORE`: feed the next inner entry first. */
   take(): T | typeof MORE | typeof END {
     for (;;) {
-      const head = this.#head;
-      if (head === undefined && !this.#isInnerAtEnd) return MORE;
-      if (this.#at < this.#length) {
-        const order = head === undefined ? -1 : this.#order(head);
-        if (order === 0) this.#head = undefined;
-        if (order <= 0) {
-          const item = this.#cached();
-          if (item !== undefined) return item;
-          continue;
-        }
-      } else if (head === undefined) return END;
-      this.#head = undefined;
-      const item = this.#make((head as ByteEntry)[0], (head as ByteEntry)[1]);
+      if (!this.#isFed && !this.#isInnerAtEnd) return MORE;
+      const order = this.#order();
+      // The cache wins: the inner entry of the same key is passed over.
+      if (order >= 0) this.#isFed = false;
+      let item: T | undefined;
+      if (order <= 0) {
+        if (this.#at === this.#length) return END;
+        item = this.#takeCached();
+      } else item = this.#make(this.head);
       if (item !== undefined) return item;
-      if (!this.#isInnerAtEnd) return MORE;
     }
   }
 
-  #order(head: ByteEntry): number {
-    return compareBytes(this.#run.keys[this.#at] as Uint8Array, head[0]) * this.#sign;
+  /** Below 0: the cache's entry is next, or nothing is left; above: the inner one; 0: both, of one key. */
+  #order(): number {
+    if (!this.#isFed) return -1;
+    if (this.#at === this.#length) return 1;
+    const { key, keyAt, keyEnd } = this.head;
+    const cached = this.#run.keys[this.#at] as Uint8Array;
+    const order = compareAt(cached, this.#shared, key, keyAt, keyEnd);
+    return this.#reverse ? -order : order;
   }
 
-  #cached(): T | undefined {
+  #takeCached(): T | undefined {
     const at = this.#at++;
     const value = this.#run.values[at];
-    return value && this.#make(this.#run.keys[at] as Uint8Array, value);
+    if (value === undefined) return undefined;
+    this.#cached.set(this.#run.keys[at] as Uint8Array, value);
+    return this.#make(this.#cached);
   }
 }
 
 class SyncIteration<T> implements Iterator<T> {
   readonly #merger: Merger<T>;
-  readonly #inner: Iterator<ByteEntry>;
+  readonly #inner: Source;
   #isDone = false;
 
-  constructor({ run, inner, reverse }: Beginning<Iterable<ByteEntry>>, make: MakeItem<T>) {
-    this.#merger = new Merger(run, reverse, make);
-    this.#inner = inner[Symbol.iterator]();
+  constructor(beginning: Beginning<Source>, make: MakeItem<T>) {
+    this.#merger = new Merger(beginning, make);
+    this.#inner = beginning.inner;
   }
 
   next(): IteratorResult<T> {
     while (!this.#isDone) {
       const item = this.#merger.take();
-      if (item === MORE) {
-        const { done, value } = this.#inner.next();
-        this.#merger.feed(done === true ? undefined : value);
-      } else if (item === END) this.#isDone = true;
+      if (item === MORE) this.#merger.feed(this.#inner.fill(this.#merger.head));
+      else if (item === END) this.#isDone = true;
       else return { done: false, value: item };
     }
     return { done: true, value: undefined };
   }
 
   return(): IteratorResult<T> {
-    if (!this.#isDone) this.#inner.return?.();
+    if (!this.#isDone) this.#inner.end();
     this.#isDone = true;
     return { done: true, value: undefined };
   }
@@ -112,10 +121,10 @@ class SyncIteration<T> implements Iterator<T> {
 
 /** @internal A range over an inner store that answers at once. */
 export class SyncRange<T> implements SyncEntries<T> {
-  readonly #begin: () => Beginning<Iterable<ByteEntry>>;
+  readonly #begin: () => Beginning<Source>;
   readonly #make: MakeItem<T>;
 
-  constructor(begin: () => Beginning<Iterable<ByteEntry>>, make: MakeItem<T>) {
+  constructor(begin: () => Beginning<Source>, make: MakeItem<T>) {
     this.#begin = begin;
     this.#make = make;
   }
@@ -125,15 +134,12 @@ export class SyncRange<T> implements SyncEntries<T> {
   }
 
   toArray(): T[] {
-    const { run, inner, reverse } = this.#begin();
+    const beginning = this.#begin();
     const items: T[] = [];
-    const merger = new Merger(run, reverse, this.#make);
-    const iterator = inner[Symbol.iterator]();
+    const merger = new Merger(beginning, this.#make);
     for (let item = merger.take(); item !== END; item = merger.take()) {
-      if (item === MORE) {
-        const { done, value } = iterator.next();
-        merger.feed(done === true ? undefined : value);
-      } else items.push(item);
+      if (item === MORE) merger.feed(beginning.inner.fill(merger.head));
+      else items.push(item);
     }
     return items;
   }
@@ -161,17 +167,18 @@ export class AsyncRange<T> implements AsyncEntries<T> {
 }
 
 async function* mergeLater<T>(
-  { run, inner, reverse }: Beginning<AsyncIterable<ByteEntry>>,
+  beginning: Beginning<AsyncIterable<ByteEntry>>,
   make: MakeItem<T>,
 ): AsyncGenerator<T, void, undefined> {
-  const merger = new Merger(run, reverse, make);
+  const merger = new Merger(beginning, make);
   const ready = function* (): Generator<T, void, undefined> {
     for (let item = merger.take(); item !== MORE && item !== END; item = merger.take()) yield item;
   };
-  for await (const entry of inner) {
-    merger.feed(entry);
+  for await (const [key, value] of beginning.inner) {
+    merger.head.set(key, value);
+    merger.feed(true);
     yield* ready();
   }
-  merger.feed(undefined);
+  merger.feed(false);
   yield* ready();
 }

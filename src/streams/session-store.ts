@@ -10,20 +10,19 @@
  */
 
 import type { Answer, ByteStore, Entries } from './byte-store.ts';
-import {
-  type Bytes,
-  bytesOf,
-  compareBytes,
-  copyOf,
-  readTime,
-  TIME_BYTES,
-  TIME_MAX,
-  writeTime,
-} from './bytes.ts';
+import { type Bytes, bytesOf, copyOf, readTime, TIME_BYTES, TIME_MAX, writeTime } from './bytes.ts';
 import { CachingStore } from './caching-store.ts';
 import type { RecordContext } from './context.ts';
 import type { MakeItem } from './merge.ts';
-import { areCrossed, endOfKeys, keyWithTime, lowerTime, timeOf, upperTime } from './times.ts';
+import {
+  areCrossed,
+  endOfKeys,
+  isKeyBetween,
+  keyWithTime,
+  lowerTime,
+  timeOf,
+  upperTime,
+} from './times.ts';
 
 const SUFFIX_BYTES = 2 * TIME_BYTES;
 
@@ -156,11 +155,12 @@ export class SessionStore<S extends ByteStore> extends CachingStore<S> {
     const [earliestEnd, latestStart] = [lowerTime(times[0]), upperTime(times[1])];
     const length = key.length + SUFFIX_BYTES;
     // Between the bounds all begin with the key; those of other keys are longer.
-    const make: MakeItem<SessionEntry> = (stored, value) => {
-      if (stored.length !== length) return undefined;
-      const start = readTime(stored, length - TIME_BYTES);
+    const make: MakeItem<SessionEntry> = (slot) => {
+      if (slot.keyEnd - slot.keyAt !== length) return undefined;
+      const start = readTime(slot.key, slot.keyEnd - TIME_BYTES);
       if (start > latestStart) return undefined;
-      return { key, start, end: readTime(stored, key.length), value };
+      const end = readTime(slot.key, slot.keyEnd - SUFFIX_BYTES);
+      return { key, start, end, value: slot.valueFrom() };
     };
     const isEmpty = earliestEnd > TIME_MAX || latestStart < 0;
     const low = isEmpty ? key : keyWithTime(key, earliestEnd);
@@ -173,16 +173,14 @@ export class SessionStore<S extends ByteStore> extends CachingStore<S> {
       key === undefined ? undefined : copyOf(bytesOf(key, 'A key')),
     );
     const [earliestEnd, latestStart] = [lowerTime(times[0]), upperTime(times[1])];
-    const make: MakeItem<SessionEntry> = (stored, value) => {
-      const at = stored.length - SUFFIX_BYTES;
-      if (at < 0) return undefined;
-      const end = readTime(stored, at);
-      const start = readTime(stored, at + TIME_BYTES);
-      if (end < earliestEnd || start > latestStart) return undefined;
-      const key = stored.subarray(0, at);
-      if (keyFrom !== undefined && compareBytes(key, keyFrom) < 0) return undefined;
-      if (keyTo !== undefined && compareBytes(key, keyTo) > 0) return undefined;
-      return { key: copyOf(key), start, end, value };
+    const make: MakeItem<SessionEntry> = (slot) => {
+      const at = slot.keyEnd - SUFFIX_BYTES;
+      if (at < slot.keyAt) return undefined;
+      const end = readTime(slot.key, at);
+      const start = readTime(slot.key, at + TIME_BYTES);
+      const isInTime = end >= earliestEnd && start <= latestStart;
+      if (!isInTime || !isKeyBetween(slot, at, keyFrom, keyTo)) return undefined;
+      return { key: copyOf(slot.keyBut(SUFFIX_BYTES)), start, end, value: slot.valueFrom() };
     };
     const isEmpty = earliestEnd > TIME_MAX || latestStart < 0 || areCrossed(keyFrom, keyTo);
     const low = isEmpty ? NO_KEY : keyFrom;

@@ -8,7 +8,8 @@
  * Owns:        nothing.
  * Threads:     any.
  */
-import { compareBytes, TIME_BYTES, TIME_MAX, writeTime } from './bytes.ts';
+import { compareAt, compareBytes, TIME_BYTES, TIME_MAX, writeTime } from './bytes.ts';
+import type { Slot } from './slot.ts';
 
 /** @throws {TypeError} {RangeError} not a whole number of milliseconds from 0 to 2^53 - 1. */
 export function timeOf(time: number, what: string): number {
@@ -66,4 +67,15 @@ export function endOfKeys(last: Uint8Array, time: number): Uint8Array {
 /** Bounds of keys the wrong way round: there is nothing between them. */
 export function areCrossed(from: Uint8Array | undefined, to: Uint8Array | undefined): boolean {
   return from !== undefined && to !== undefined && compareBytes(from, to) > 0;
+}
+
+/** Whether the user's key in a slot, which goes up to `end`, is between two others, both inclusive. */
+export function isKeyBetween(
+  { key, keyAt }: Slot,
+  end: number,
+  from: Uint8Array | undefined,
+  to: Uint8Array | undefined,
+): boolean {
+  if (from !== undefined && compareAt(from, 0, key, keyAt, end) > 0) return false;
+  return to === undefined || compareAt(to, 0, key, keyAt, end) >= 0;
 }

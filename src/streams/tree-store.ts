@@ -6,18 +6,54 @@
  *              other's changes that are not flushed yet.
  */
 import type { WeirpoolError } from '../errors.ts';
+import { type Batch, COLLECT_KEYS, COLLECT_VALUES, type Cursor } from '../tree/cursor.ts';
 import type { PutOptions } from '../tree/store.ts';
 import type { RangeOptions, Tree } from '../tree/tree.ts';
 import type { ByteEntry, ByteRange, ByteWrite, SyncByteStore } from './byte-store.ts';
+import type { Slot, Source } from './slot.ts';
 
-/** No blob size and no ring allows less: below them nothing needs to be asked. */
-const KEY_BYTES_SAFE = 512;
-const VALUE_BYTES_SAFE = 2048;
+const ENTRY_HEADER_BYTES = 8;
+/** Entries of the first batch of a range: enough for most, little enough to be read in vain. */
+const FIRST_BATCH = 128;
+
+class TreeSource implements Source {
+  readonly #cursor: Cursor;
+  #batch: Batch | undefined;
+  #index = 0;
+  #size = FIRST_BATCH;
+
+  constructor(cursor: Cursor) {
+    this.#cursor = cursor;
+  }
+
+  fill(slot: Slot): boolean {
+    if (this.#index === (this.#batch?.count ?? 0)) {
+      this.#batch = this.#cursor.next(this.#size);
+      this.#size = Number.POSITIVE_INFINITY;
+      this.#index = 0;
+    }
+    if (this.#batch === undefined) return false;
+    const { bytes, places } = this.#batch;
+    const place = 3 * this.#index++;
+    const keyAt = places[place] as number;
+    slot.key = bytes;
+    slot.keyAt = keyAt;
+    // An entry's header is the lengths of its key and its value.
+    slot.keyEnd = keyAt + bytes.readUInt32LE(keyAt - ENTRY_HEADER_BYTES);
+    slot.value = bytes;
+    slot.valueAt = places[place + 1] as number;
+    slot.valueEnd = places[place + 2] as number;
+    return true;
+  }
+
+  end(): void {}
+}
 
 export class TreeStore implements SyncByteStore {
   readonly mode = 'sync';
   readonly #tree: Tree;
   readonly #options: PutOptions;
+  readonly #limits: Tree['limits'];
 
   /**
    * @param options  `durability`: how safe changes are when a flush returns. Default `none`: wait with
@@ -26,6 +62,7 @@ export class TreeStore implements SyncByteStore {
   constructor(tree: Tree, options: PutOptions = {}) {
     this.#tree = tree;
     this.#options = options;
+    this.#limits = tree.limits;
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -47,6 +84,13 @@ export class TreeStore implements SyncByteStore {
       ...(high && { lt: high }),
     };
     return this.#tree.range(options);
+  }
+
+  /** @internal */
+  rangeInPlace({ low, high, reverse }: ByteRange): Source {
+    const bounds = { low, lowExclusive: false, high, highInclusive: false };
+    const what = COLLECT_KEYS | COLLECT_VALUES;
+    return new TreeSource(this.#tree.cursor(bounds, { what, reverse }));
   }
 
   clear(): void {
@@ -80,7 +124,11 @@ export class TreeStore implements SyncByteStore {
   }
 
   assertEntry(key: Uint8Array, value: Uint8Array): void {
-    if (key.length > KEY_BYTES_SAFE) this.#tree.has(key);
-    if (value.length > VALUE_BYTES_SAFE) this.#tree.entryOf({ type: 'put', key, value });
+    const { keyBytesMax, valueBytesMax } = this.#limits;
+    if (key.length <= keyBytesMax && value.length <= valueBytesMax) return;
+    throw new RangeError(
+      `A key has at most ${keyBytesMax} bytes here, a value ${valueBytesMax}; these have ` +
+        `${key.length} and ${value.length}`,
+    );
   }
 }

@@ -10,6 +10,7 @@
  */
 import { integerBetween } from '../pool/integer-between.ts';
 import { copyOf, readTime, readWord, TIME_BYTES, TIME_MAX, writeTime, writeWord } from './bytes.ts';
+import { Slot } from './slot.ts';
 import { keyWithTime, timeOf } from './times.ts';
 
 const SEQUENCE_BYTES = 4;
@@ -72,17 +73,22 @@ export function readWindowValue(stored: Uint8Array): WindowValue {
 }
 
 export function readWindow(stored: Uint8Array, value: Uint8Array): WindowEntry {
-  return windowOf(copyOf(stored.subarray(0, stored.length - WINDOW_SUFFIX_BYTES)), stored, value);
+  const slot = new Slot();
+  slot.set(stored, value);
+  return windowIn(slot);
 }
 
-/** The same if the user's key is known. */
-export function windowOf(key: Uint8Array, stored: Uint8Array, value: Uint8Array): WindowEntry {
-  const at = stored.length - WINDOW_SUFFIX_BYTES;
+/** The window in a slot; `key`: the user's key, if it is known. */
+export function windowIn(
+  slot: Slot,
+  key: Uint8Array = copyOf(slot.keyBut(WINDOW_SUFFIX_BYTES)),
+): WindowEntry {
+  const at = slot.keyEnd - WINDOW_SUFFIX_BYTES;
   return {
     key,
-    start: readTime(stored, at),
-    sequence: readWord(stored, at + TIME_BYTES),
-    timestamp: readTime(value, 0),
-    value: value.subarray(TIME_BYTES),
+    start: readTime(slot.key, at),
+    sequence: readWord(slot.key, at + TIME_BYTES),
+    timestamp: readTime(slot.value, slot.valueAt),
+    value: slot.valueFrom(TIME_BYTES),
   };
 }

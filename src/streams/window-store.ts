@@ -10,24 +10,31 @@
  */
 import { integerBetween } from '../pool/integer-between.ts';
 import type { Answer, ByteStore, Entries } from './byte-store.ts';
-import { type Bytes, bytesOf, compareBytes, copyOf } from './bytes.ts';
+import { type Bytes, bytesOf, copyOf, readTime } from './bytes.ts';
 import { CachingStore, type CachingStoreOptions, type CachingStoreStats } from './caching-store.ts';
 import { NO_CONTEXT, type RecordContext } from './context.ts';
 import { FlushError } from './flush-error.ts';
 import type { MakeItem } from './merge.ts';
 import type { Steps } from './steps.ts';
-import { areCrossed, endOfKeys, keyWithTime, lowerTime, timeOf, upperTime } from './times.ts';
+import {
+  areCrossed,
+  endOfKeys,
+  isKeyBetween,
+  keyWithTime,
+  lowerTime,
+  timeOf,
+  upperTime,
+} from './times.ts';
 import {
   assertWindowKey,
   assertWindowValue,
-  readWindow,
   readWindowValue,
   startOf,
   WINDOW_SUFFIX_BYTES,
   type WindowEntry,
   type WindowValue,
+  windowIn,
   windowKey,
-  windowOf,
   windowValue,
 } from './window-keys.ts';
 import type { Landed } from './writer.ts';
@@ -244,8 +251,8 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
     const latest = upperTime(to);
     const length = key.length + WINDOW_SUFFIX_BYTES;
     // Between the bounds all begin with the key; those of other keys are longer.
-    const make: MakeItem<WindowEntry> = (stored, value) =>
-      stored.length === length ? windowOf(key, stored, value) : undefined;
+    const make: MakeItem<WindowEntry> = (slot) =>
+      slot.keyEnd - slot.keyAt === length ? windowIn(slot, key) : undefined;
     if (latest < earliest) return this.entries({ low: key, high: key, reverse }, make);
     const low = keyWithTime(key, earliest);
     const high = keyWithTime(key, latest + 1);
@@ -254,14 +261,14 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
 
   #fetchKeys({ keyFrom, keyTo, from, to }: Asked, reverse: boolean): Entries<S, WindowEntry> {
     const earliest = Math.max(from, this.#earliest);
-    const make: MakeItem<WindowEntry> = (stored, value) => {
-      if (stored.length < WINDOW_SUFFIX_BYTES) return undefined;
-      const start = startOf(stored);
-      if (start < earliest || start > to) return undefined;
-      const key = stored.subarray(0, stored.length - WINDOW_SUFFIX_BYTES);
-      if (keyFrom !== undefined && compareBytes(key, keyFrom) < 0) return undefined;
-      if (keyTo !== undefined && compareBytes(key, keyTo) > 0) return undefined;
-      return readWindow(stored, value);
+    const make: MakeItem<WindowEntry> = (slot) => {
+      const end = slot.keyEnd - WINDOW_SUFFIX_BYTES;
+      if (end < slot.keyAt) return undefined;
+      const start = readTime(slot.key, end);
+      if (start < earliest || start > to || !isKeyBetween(slot, end, keyFrom, keyTo)) {
+        return undefined;
+      }
+      return windowIn(slot);
     };
     const isEmpty = to < earliest || areCrossed(keyFrom, keyTo);
     const low = isEmpty ? NO_KEY : keyFrom;
@@ -307,8 +314,10 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
    */
   restoreStreamTime(): Answer<S, number> {
     this.assertOpen();
-    const make: MakeItem<number> = (stored) =>
-      stored.length < WINDOW_SUFFIX_BYTES ? undefined : startOf(stored);
+    const make: MakeItem<number> = ({ key, keyAt, keyEnd }) =>
+      keyEnd - keyAt < WINDOW_SUFFIX_BYTES
+        ? undefined
+        : readTime(key, keyEnd - WINDOW_SUFFIX_BYTES);
     const range = { low: undefined, high: undefined, reverse: false };
     return this.run(this.#restoreFrom(this.entries(range, make, false)));
   }

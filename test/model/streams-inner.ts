@@ -33,9 +33,9 @@ export class SlowStore implements AsyncByteStore {
   }
 
   async #later<T>(work: () => T): Promise<T> {
-    for (let left = this.#random.int(4); left > 0; left--) await undefined;
+    for (let left = this.#random.int(4); left > 0; left--) await Promise.resolve();
     const result = work();
-    for (let left = this.#random.int(4); left > 0; left--) await undefined;
+    for (let left = this.#random.int(4); left > 0; left--) await Promise.resolve();
     return result;
   }
 
@@ -69,7 +69,7 @@ class BatchingSlowStore extends SlowStore {
   }
 
   async batch(writes: readonly ByteWrite[]): Promise<void> {
-    await undefined;
+    await Promise.resolve();
     this.#of.batch(writes);
   }
 }

@@ -102,8 +102,19 @@ const BROKEN: readonly (readonly [string, Kind, Patch])[] = [
     'window',
     {
       file: 'src/streams/merge.ts',
-      find: 'if (order === 0) this.#head = undefined;\n        if (order <= 0) {',
-      replace: 'if (order === 0) { this.#at++; } else if (order <= 0) {',
+      find: 'if (order >= 0) this.#isFed = false;',
+      replace:
+        'if (order >= 0) this.#isFed = false; ' +
+        'if (order === 0) { this.#at++; const inner = this.#make(this.head); if (inner) return inner; continue; }',
+    },
+  ],
+  [
+    'both of one key',
+    'window',
+    {
+      file: 'src/streams/merge.ts',
+      find: 'if (order >= 0) this.#isFed = false;',
+      replace: 'if (order > 0) this.#isFed = false;',
     },
   ],
   [
@@ -111,14 +122,18 @@ const BROKEN: readonly (readonly [string, Kind, Patch])[] = [
     'window',
     {
       file: WINDOWS,
-      find: 'stored.length === length ? windowOf(key, stored, value) : undefined',
-      replace: 'windowOf(key, stored, value)',
+      find: 'slot.keyEnd - slot.keyAt === length ? windowIn(slot, key) : undefined',
+      replace: 'windowIn(slot, key)',
     },
   ],
   [
     'other keys between the bounds',
     'session',
-    { file: SESSIONS, find: 'if (stored.length !== length) return undefined;', replace: '' },
+    {
+      file: SESSIONS,
+      find: 'if (slot.keyEnd - slot.keyAt !== length) return undefined;',
+      replace: '',
+    },
   ],
   [
     'bounds of key and time as if keys had one length',
@@ -143,8 +158,8 @@ const BROKEN: readonly (readonly [string, Kind, Patch])[] = [
     'session',
     {
       file: SESSIONS,
-      find: 'if (keyTo !== undefined && compareBytes(key, keyTo) > 0) return undefined;',
-      replace: '',
+      find: 'if (!isInTime || !isKeyBetween(slot, at, keyFrom, keyTo)) return undefined;',
+      replace: 'if (!isInTime) return undefined;',
     },
   ],
   [

@@ -18,7 +18,7 @@ const KEYS = ['a', 'b', 'c', 'd', 'e'];
 async function pause(random: Random): Promise<void> {
   for (let left = random.int(3); left > 0; left--) {
     if (random.int(3) === 0) await new Promise((done) => setImmediate(done));
-    else await undefined;
+    else await Promise.resolve();
   }
 }
 
@@ -266,9 +266,9 @@ const NAIVE: readonly (readonly [string, Patch])[] = [
       find: 'return mergeLater(this.#begin(), this.#make);',
       replace:
         'const begin = this.#begin; const make = this.#make; ' +
-        'return (async function* () { await undefined; await undefined; const { inner } = begin(); ' +
-        'const all = []; for await (const entry of inner) all.push(entry); const { run, reverse } = begin(); ' +
-        'yield* mergeLater({ run, reverse, inner: (async function* () { yield* all; })() }, make); })();',
+        'return (async function* () { await Promise.resolve(); await Promise.resolve(); const { inner } = begin(); ' +
+        'const all = []; for await (const entry of inner) all.push(entry); const start = begin(); ' +
+        'yield* mergeLater({ ...start, inner: (async function* () { yield* all; })() }, make); })();',
     },
   ],
 ];
