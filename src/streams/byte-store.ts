@@ -24,6 +24,8 @@ export interface ByteRange {
 
 /** What both kinds of inner stores may have. */
 interface OfBothKinds {
+  /** Changes that one `batch` is given at most. Default: all of a flush. */
+  readonly batchMax?: number;
   /** Whether `batch` refused so much at once, and less may be accepted. Default: it never does. */
   isTooLarge?(error: unknown): boolean;
   /** Throws if the store could never take this entry: then `put` refuses it, rather than `flush`. */

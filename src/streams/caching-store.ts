@@ -147,7 +147,7 @@ export class CachingStore<S extends ByteStore> {
   /**
    * Writes all dirty entries through to the inner store, in the order of the last puts of their keys:
    * what was written, for forwarding. An inner store with `batch` gets them as one batch, or, if that
-   * is too much at once, as few as it takes, each of them a part of that order.
+   * is more than its `batchMax` or than it takes, as several, each of them a part of that order.
    *
    * @throws {FlushError} `FLUSH_FAILED`, with what was written before and the inner store's error as
    *         its cause: the entry that failed and the rest stay dirty.

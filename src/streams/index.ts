@@ -37,7 +37,7 @@ export { MemoryStore } from './memory-store.ts';
 export { type CacheEntry, ENTRY_OVERHEAD_BYTES, NamedCache } from './named-cache.ts';
 export { type Session, type SessionEntry, SessionStore, sessionKey } from './session-store.ts';
 export { ThreadCache, type ThreadCacheOptions } from './thread-cache.ts';
-export { TreeStore } from './tree-store.ts';
+export { TreeStore, type TreeStoreOptions } from './tree-store.ts';
 export {
   readWindow,
   readWindowValue,

@@ -52,8 +52,9 @@ export class Writer {
   #isClearing = false;
   /** The last write past the cache of each key, while it is under way; never rejects. */
   readonly #direct = new Map<string, Promise<void>>();
-  /** Entries of a batch that the inner store takes. */
-  #batchMax = Number.POSITIVE_INFINITY;
+  /** Entries of a batch that the inner store wants, and that it has been found to take. */
+  readonly #batchLimit: number;
+  #batchMax: number;
   flushes = 0;
   flushed = 0;
 
@@ -62,6 +63,8 @@ export class Writer {
     this.#cache = cache;
     this.#onLanded = onLanded;
     this.#isAsync = inner.mode === 'async';
+    this.#batchLimit = inner.batchMax ?? Number.POSITIVE_INFINITY;
+    this.#batchMax = this.#batchLimit;
   }
 
   /** Whether a change of the inner store's entry is under way that does not come from the cache. */
@@ -152,7 +155,7 @@ export class Writer {
       else this.#batchMax = part.length >>> 1;
     }
     // A batch was refused for what was in it: others may be smaller.
-    if (taken.length > 0) this.#batchMax *= 2;
+    if (taken.length > 0) this.#batchMax = Math.min(2 * this.#batchMax, this.#batchLimit);
   }
 
   #part(taken: readonly DirtyEntry[], at: number): readonly DirtyEntry[] {

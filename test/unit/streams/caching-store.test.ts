@@ -114,6 +114,20 @@ describe('flush', () => {
     expect(store.stats().dirty).toBe(1);
   });
 
+  it('is batches of at most as many entries as the inner store wants', () => {
+    const sizes: number[] = [];
+    const inner = Object.assign(new LoggingStore(), {
+      batchMax: 2,
+      batch: (writes: readonly FlushedEntry[]) => sizes.push(writes.length),
+    });
+    const store = new KeyValueStore({ inner });
+    for (let round = 0; round < 2; round++) {
+      for (const key of ['a', 'b', 'c', 'd', 'e']) store.put(key, '1');
+      expect(flushedTexts(store.flush())).toEqual(['a=1', 'b=1', 'c=1', 'd=1', 'e=1']);
+    }
+    expect(sizes).toEqual([2, 2, 1, 2, 2, 1]);
+  });
+
   it('that fails in the middle leaves what failed and the rest dirty, and says what was written', () => {
     const inner = new SingleStore();
     const store = new KeyValueStore({ inner });
