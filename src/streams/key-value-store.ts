@@ -78,7 +78,12 @@ export class KeyValueStore<S extends ByteStore> extends CachingStore<S> {
     for (const [key, value] of entries) yield* settled(this.putRaw(key, value, context));
   }
 
-  /** Deletes a key: the value that it had at the call. */
+  /**
+   * Deletes a key: the value that it had at the call.
+   *
+   * @throws as `put`; what the inner store says when that value cannot be read: one that answers at once
+   *         before the key is deleted, an asynchronous one afterwards.
+   */
   delete(key: Bytes, context?: RecordContext): Answer<S, Uint8Array | undefined> {
     this.assertWritable();
     const from = copyOf(bytesOf(key, 'A key'));

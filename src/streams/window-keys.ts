@@ -61,7 +61,9 @@ export function startOf(stored: Uint8Array): number {
   return readTime(stored, stored.length - WINDOW_SUFFIX_BYTES);
 }
 
+/** @throws {TypeError} {RangeError} the timestamp is no whole number of milliseconds. */
 export function windowValue(value: Uint8Array, timestamp: number): Uint8Array {
+  integerBetween('timestamp', timestamp, -TIME_MAX, TIME_MAX);
   const bytes = new Uint8Array(TIME_BYTES + value.length);
   writeTime(bytes, 0, timestamp);
   bytes.set(value, TIME_BYTES);

@@ -122,12 +122,13 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
     this.assertWritable();
     const stored = windowKey(bytesOf(key, 'A key'), start, sequence);
     const bytes = value === undefined ? undefined : bytesOf(value, 'A value');
+    const stamped = bytes && windowValue(bytes, context.timestamp);
     this.#observe(start);
     if (start < this.#earliest) {
       this.#dropped++;
       return this.answer(undefined);
     }
-    return this.putRaw(stored, bytes && windowValue(bytes, context.timestamp), context);
+    return this.putRaw(stored, stamped, context);
   }
 
   /**

@@ -1,7 +1,7 @@
 /** Key-value stores. Kafka: CachingKeyValueStore, KIP-614 (prefixScan), KIP-617 (reverse ranges). */
 import { expect, it } from 'vitest';
 import { KeyValueStore, MemoryStore } from '../../../src/streams/index.ts';
-import { flushedTexts, pairs, SingleStore, text } from './support.ts';
+import { errorOf, flushedTexts, pairs, SingleStore, StagedStore, settle, text } from './support.ts';
 
 function newStore(...keys: readonly string[]): KeyValueStore<MemoryStore> {
   const store = new KeyValueStore({ inner: new MemoryStore() });
@@ -78,4 +78,19 @@ it('prefixScan gives the keys that begin so, also where the next prefix does not
   expect(store.prefixScan(one).toArray().length).toBe(2);
   expect(store.prefixScan('').toArray().length).toBe(5);
   expect(pairs(store.prefixScan('c'))).toEqual([]);
+});
+
+it('a delete whose old value cannot be read says so, and deletes nothing that is not asynchronous', async () => {
+  const inner = new SingleStore();
+  const store = new KeyValueStore({ inner });
+  inner.failing = /get/;
+  expect(() => store.delete('k')).toThrow('no get k');
+  expect(store.stats().dirty).toBe(0);
+  const staged = new StagedStore();
+  const later = new KeyValueStore({ inner: staged });
+  const failed = errorOf(later.delete('k'));
+  await settle();
+  await staged.at('get k').fail();
+  expect(await failed).toMatchObject({ message: 'no get k' });
+  expect(later.stats().dirty).toBe(1);
 });

@@ -81,6 +81,9 @@ describe('what is stored', () => {
     }
     expect(() => store.put('k', 'v', '1' as never)).toThrow(TypeError);
     expect(() => store.put('k', 'v', 1, undefined, -1)).toThrow(RangeError);
+    expect(() => store.put('k', 'v', 1, at(Number.NaN))).toThrow(RangeError);
+    expect(() => store.put('k', 'v', 1, {} as never)).toThrow(TypeError);
+    expect(store.streamTime).toBe(-1);
     expect(() => store.putInner('short', 'v'.repeat(9))).toThrow(RangeError);
     expect(() => store.putInner(new Uint8Array(12).fill(0xff), 'v'.repeat(9))).toThrow(RangeError);
     expect(() => store.putInner(windowKey(bytes('k'), 1), 'short')).toThrow(RangeError);
