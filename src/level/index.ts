@@ -1,4 +1,8 @@
-/** Public exports of weirpool/level, nothing else. */
+/**
+ * `WeirLevel`, an abstract-level database (docs/level.md). Public exports, nothing else.
+ *
+ * @module weirpool/level
+ */
 export {
   WeirLevel,
   type WeirLevelHandle,

@@ -3,6 +3,8 @@
  * Streams, over a tree or any other ordered byte store.
  *
  * Nothing else of weirpool imports this module.
+ *
+ * @module weirpool/streams
  */
 
 export type {
