@@ -24,7 +24,7 @@ import {
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { ChangeOptions, Transactions } from '../txn/transactions.ts';
-import { type Entry, inlineBytesMax, SLACK_SHARE } from './change.ts';
+import { type Entry, type Guard, inlineBytesMax, SLACK_SHARE } from './change.ts';
 import { nodeCorrupt } from './descent.ts';
 import { type NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
 import { FLAG_RUNS, RECORD_CHANGE, TREE_RECORD_VERSION } from './record.ts';
@@ -37,6 +37,8 @@ export interface BatchHost {
   splitLeaf(tree: BlobId, key: Uint8Array): void;
   /** Whether a leaf has so few entries left that a neighbour should be looked at. */
   isSparse(frame: number): boolean;
+  /** Whether the guard lets the change be made; the search key is the guard's. */
+  admits(guard: Guard, frame: number): boolean;
 }
 
 /** Entries of one leaf. */
@@ -73,6 +75,7 @@ export class Batch {
   #count = 0;
   #bytes = 0;
   #lack: Lack | undefined;
+  #guard: Guard | undefined;
   /** Leaves that the last batch has left sparse. */
   sparse: SparsePlace[] = [];
 
@@ -85,9 +88,14 @@ export class Batch {
     this.#change = (op) => this.#attempt(op);
   }
 
-  /** Makes the entries: the seq; 0, and nothing done, when that takes the general way. */
-  run(entries: readonly Entry[], options: ChangeOptions): number {
+  /**
+   * Makes the entries: the seq; 0, and nothing done, when that takes the general way, or the guard
+   * does not hold. The guard's entry is the only one of its tree.
+   */
+  run(entries: readonly Entry[], options: ChangeOptions, guard?: Guard): number {
+    this.sparse = [];
     if (!this.#encode(entries)) return 0;
+    this.#guard = guard;
     this.#nodes.sortBatch(this.#count, this.#bytes);
     // Each split makes room for an entry, unless others take it, or the leaf is none that splits help.
     for (let splits = 0; splits <= SPLITS_PER_ENTRY * this.#count; splits++) {
@@ -147,6 +155,8 @@ export class Batch {
     for (let from = 0; from < this.#count; ) {
       const tree = nodes.useEntry(from);
       const frame = this.#host.latchLeaf(op, tree, from === 0);
+      const guard = isReplay ? undefined : this.#guard;
+      if (guard?.tree === tree && !this.#host.admits(guard, frame)) return undefined;
       const end = nodes.runEnd(frame, from);
       if (end < 0) throw nodeCorrupt(tree, tree);
       if (isReplay) {
@@ -179,6 +189,7 @@ export class Batch {
     const runs = this.#acquire(op, false);
     if (runs === undefined) return 0;
     op.seal(this.#bytes);
+    this.#guard?.sealed();
     this.#apply(runs);
     const { recordBytes, batchAt } = this.#nodes;
     return op.commit(recordBytes.subarray(batchAt, batchAt + this.#bytes));

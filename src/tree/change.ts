@@ -36,6 +36,19 @@ export interface Entry {
   readonly value: Uint8Array | undefined;
 }
 
+/** What a change depends on: an entry, as it is when the change has latched its leaf. */
+export interface Guard {
+  readonly tree: BlobId;
+  readonly key: Uint8Array | string;
+  /**
+   * Whether the change is made. The entry's value begins in `bytes` at `at`; undefined: there is no
+   * such entry. It may run several times, and has no effects but on a value that is about to be put.
+   */
+  holds(bytes: Uint8Array | undefined, at: number): boolean;
+  /** The change is sealed: nothing can keep it from being made, and nobody sees it yet. */
+  sealed(): void;
+}
+
 interface Node {
   readonly id: BlobId;
   readonly frame: number;
@@ -210,6 +223,11 @@ export class TreeChange {
     const found = this.#nodes.find(frame);
     if (found < 0) throw nodeCorrupt(id, tree);
     return (found & 1) === 1;
+  }
+
+  /** Frame of the leaf that the search key belongs to; acquired, not sealed. */
+  leafFrame(tree: BlobId): number {
+    return this.#nodeFor(tree, 0).frame;
   }
 
   // --- a split for itself -----------------------------------------------------------------------------

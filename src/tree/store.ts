@@ -19,7 +19,14 @@ import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { Batch, type BatchHost, type SparsePlace } from './batch.ts';
-import { type Entry, entryBytes, inlineBytesMax, nodeCapacity, TreeChange } from './change.ts';
+import {
+  type Entry,
+  entryBytes,
+  type Guard,
+  inlineBytesMax,
+  nodeCapacity,
+  TreeChange,
+} from './change.ts';
 import { ATTEMPTS_MAX, changedError, Descent, nodeCorrupt } from './descent.ts';
 import { NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
 import {
@@ -88,6 +95,8 @@ export class TreeStore implements BatchHost {
   // The short change under way.
   #tree: BlobId = 0;
   #value: Uint8Array | undefined;
+  #guard: Guard | undefined;
+  #refused = false;
   #existed = false;
   #isSparse = false;
   /** Leaves that the last batch has left sparse, or may have. */
@@ -372,6 +381,8 @@ export class TreeStore implements BatchHost {
     if (value === undefined && !isThere) return 0;
     if (isThere && (nodes.valueAt(frame, found >> 1) !== 1 || isOverflow(nodes.valueWord)))
       return 0;
+    const guard = this.#guard;
+    if (guard !== undefined && !this.#holds(guard, frame, isThere)) return 0;
     const valueBytes = value?.length ?? 0;
     const keyBytes = nodes.keyBytes;
     const inPlace = isThere && nodes.valueWord === valueBytes;
@@ -388,6 +399,7 @@ export class TreeStore implements BatchHost {
     view.setUint32(at + 20, valueBytes, true);
     if (value !== undefined) bytes.set(value, at + end);
     op.seal(end + valueBytes);
+    guard?.sealed();
     if (value === undefined) {
       nodes.remove(frame, found >> 1);
       this.#isSparse = this.#isWorthMerging(frame);
@@ -395,6 +407,56 @@ export class TreeStore implements BatchHost {
       nodes.putValue(frame, at + end, valueBytes);
     }
     return op.commit(bytes.subarray(at, at + end + valueBytes));
+  }
+
+  /** Asks a guard; `nodes` has just found its entry, if there is one. */
+  #holds(guard: Guard, frame: number, isThere: boolean): boolean {
+    const { nodes } = this;
+    if (!isThere) this.#refused = !guard.holds(undefined, 0);
+    else if (!isOverflow(nodes.valueWord)) {
+      this.#refused = !guard.holds(nodes.bytesOf(frame), nodes.valueOffset);
+    } else this.#refused = !guard.holds(this.valueOf(guard.tree, frame), 0);
+    return !this.#refused;
+  }
+
+  /** Whether the guard lets a change be made whose leaf is latched. */
+  admits(guard: Guard, frame: number): boolean {
+    const found = this.nodes.leafGet(frame);
+    if (found < 0) throw nodeCorrupt(this.descent.id, guard.tree);
+    return this.#holds(guard, frame, found === 1);
+  }
+
+  /**
+   * Makes several changes at once, or one of a short value, if the guard holds, whose entry is among
+   * them: their seq; 0 if it does not hold.
+   */
+  changeIf(entries: readonly Entry[], guard: Guard): number {
+    const { transactions } = this.log;
+    const [only] = entries as readonly [Entry];
+    let seq = 0;
+    this.#refused = false;
+    if (entries.length > 1) {
+      seq = this.#batch.run(entries, LAZY, guard);
+      this.#left = this.#batch.sparse;
+    } else if (only.value !== undefined && only.value.length <= SHORT_VALUE_BYTES) {
+      this.nodes.setKey(only.key);
+      this.#tree = only.tree;
+      this.#value = only.value;
+      this.#guard = guard;
+      try {
+        if (this.nodes.keyBytes + only.value.length <= this.#inlineMax) {
+          seq = transactions.change(this.#changeShort, LAZY);
+        }
+      } finally {
+        this.#guard = undefined;
+      }
+    }
+    if (seq === 0 && !this.#refused) {
+      const ordered = inOrder(entries);
+      seq = transactions.change((op) => this.#commit(op, ordered, guard), LAZY);
+      this.#left = seq === 0 ? NO_PLACES : placesOf(ordered);
+    }
+    return seq === 0 ? 0 : this.#flushed(seq);
   }
 
   /**
@@ -479,10 +541,16 @@ export class TreeStore implements BatchHost {
     }, LAZY);
   }
 
-  #commit(op: Op, entries: readonly Entry[]): number {
+  /** The seq; 0, and nothing is done, when the guard does not hold. */
+  #commit(op: Op, entries: readonly Entry[], guard?: Guard): number {
     const change = new TreeChange(this, op);
     change.acquire(entries);
+    if (guard !== undefined) {
+      this.nodes.setKey(guard.key);
+      if (!this.admits(guard, change.leafFrame(guard.tree))) return 0;
+    }
     op.seal(changeBytes(entries) + planBytes(change.splitsMax));
+    guard?.sealed();
     change.apply(entries);
     return op.commit(encodeChange({ entries, flags: 0, dropped: 0, plan: change.plan }));
   }

@@ -235,6 +235,11 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
     return entries.length === 0 ? 0 : changeAndMerge(this.#store, entries, options);
   }
 
+  /** @internal For layers that change several trees as one, depending on what is there. */
+  get place(): { readonly store: TreeStore; readonly root: BlobId } {
+    return { store: this.#store, root: this.#root() };
+  }
+
   /** @internal */
   entryOf(operation: BatchOperation<K, V>): Entry {
     const tree = this.#root();
