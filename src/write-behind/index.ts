@@ -1,0 +1,14 @@
+/** `weirpool/write-behind`: a write-behind cache before any store. Public exports, nothing else. */
+
+export type { Clock } from './clock.ts';
+export { BackingStoreError, type StoreFailure } from './failure.ts';
+export type { CacheHandle } from './open.ts';
+export type {
+  AttachOptions,
+  CacheOptions,
+  DurableOptions,
+  FlushOptions,
+  MemoryOptions,
+} from './options.ts';
+export type { BackingStore, StoreOperation } from './store.ts';
+export { type CacheStats, type CloseOptions, WriteBehind } from './write-behind.ts';
