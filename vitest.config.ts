@@ -1,7 +1,17 @@
 import { defineConfig } from 'vitest/config';
 
 /** One project for each folder below test/; `npx vitest run --project unit` runs one of them. */
-const PROJECTS = ['unit', 'conformance', 'model', 'fuzz', 'concurrency', 'crash', 'package', 'cli'];
+const PROJECTS = [
+  'unit',
+  'conformance',
+  'model',
+  'fuzz',
+  'concurrency',
+  'crash',
+  'package',
+  'cli',
+  'write-behind',
+];
 
 const TEST_TIMEOUT_MS = 60_000;
 
