@@ -1,7 +1,8 @@
 /** What each method of a cache does, in memory and durable: the same. */
 import { describe, expect, it } from 'vitest';
 import { BackingStoreError } from '../../src/write-behind/index.ts';
-import { type Cache, failureOf, ManualClock, MODES, PlainStore } from './support.ts';
+import { type Cache, failureOf, ManualClock, PlainStore } from './stores.ts';
+import { MODES } from './support.ts';
 
 const DOWN = new Error('down');
 
