@@ -4,8 +4,8 @@
  * Owns:        reads that are under way; the queue of puts that wait for room.
  * Invariants:  B4   of one key at most one `write` or `delete` is under way (claims), and each writes
  *                   what is cached at its beginning: the store never ends with an older value;
- *              B5   before the store changes, what was done to the entries until then is as safe as
- *                   promised: a crash never takes the cache back behind the store;
+ *              B5   before the store changes a key, what was done to its entry is as safe as promised:
+ *                   a crash never takes the cache back behind the store;
  *              what failed leaves the entry as it was.
  * Threads:     one object for each thread.
  *
