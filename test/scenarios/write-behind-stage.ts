@@ -1,0 +1,144 @@
+/**
+ * Changes of a durable cache, staged: something else happens between what a change has read and the
+ * change itself, as another thread may do it.
+ *
+ * Argument: the play.
+ */
+import { SimFileSystem } from '../../src/harness/sim-file-system.ts';
+import { Weirpool } from '../../src/index.ts';
+import { codecOf } from '../../src/tree/codec.ts';
+import type { TreeStore } from '../../src/tree/store.ts';
+import { DurableEntries } from '../../src/write-behind/durable-entries.ts';
+import { WriteBehind } from '../../src/write-behind/index.ts';
+import { SharedWords } from '../../src/write-behind/words.ts';
+import { check, checkEqual } from '../support/checks.ts';
+import { type Cache, PlainStore } from '../write-behind/stores.ts';
+
+const RING_BYTES = 64 * 1024;
+const DIRECTORY = '/sim';
+
+interface Stage {
+  readonly cache: Cache;
+  readonly store: PlainStore;
+  /** The same entries as another thread has them. */
+  readonly other: DurableEntries<string, number>;
+  /** Before the `nth` change of trees from now on; it must come to that. */
+  readonly before: (nth: number, meanwhile: () => unknown) => void;
+}
+
+const plays: Readonly<Record<string, (stage: Stage) => void>> = {
+  /** An entry is put between the look at it, once it is written, and its becoming clean. */
+  clean({ cache, store, other, before }) {
+    cache.putSync('a', 1);
+    const { write } = store;
+    store.write = (key, value) => {
+      write.call(store, key, value);
+      if (value === 1) before(1, () => other.put('a', 2, 0));
+    };
+    cache.flushSync();
+    checkEqual(cache.peek('a'), 2, 'a');
+    checkEqual(cache.isDirty('a'), true, 'a is dirty');
+    cache.flushSync();
+    checkEqual(store.content.get('a'), 2, 'a in the store');
+  },
+
+  /** An entry is put between the look at the oldest one and its eviction (capacity 2). */
+  evict({ cache, store, other, before }) {
+    cache.putSync('a', 1);
+    cache.putSync('b', 1);
+    cache.flushSync();
+    // The first two find no room.
+    before(3, () => other.put('a', 2, 0));
+    cache.putSync('c', 3);
+    checkEqual(cache.getSync('a'), 2, 'a');
+    checkEqual(store.content.get('a'), 2, 'a in the store');
+  },
+
+  /** A key is deleted between a look at what was read and its being kept. */
+  fill({ cache, store, before }) {
+    store.content.set('a', 1);
+    before(1, () => cache.deleteSync('a'));
+    checkEqual(cache.getSync('a'), undefined, 'a');
+    checkEqual(cache.contains('a'), false, 'a is cached');
+  },
+
+  /** The last room is taken between the look at it and the insertion (capacity 2). */
+  full({ cache, other, before }) {
+    cache.putSync('a', 1);
+    before(2, () => other.put('b', 2, 0));
+    cache.putSync('c', 3);
+    checkEqual(cache.size, 2, 'entries');
+    checkEqual(cache.contains('a'), false, 'a is cached');
+    checkEqual(cache.dirtyKeys().join(), 'b,c', 'dirty keys');
+  },
+
+  /** Another put comes between the look at a clean entry and its becoming dirty again. */
+  redirty({ cache, other, before }) {
+    cache.putSync('a', 1);
+    cache.flushSync();
+    before(2, () => other.put('a', 2, 0));
+    cache.putSync('a', 3);
+    checkEqual(cache.peek('a'), 3, 'a');
+    checkEqual(cache.dirtyCount, 1, 'dirty entries');
+    checkEqual(cache.dirtyKeys().length, 1, 'dirty keys');
+    checkEqual(cache.flushSync(), 1, 'entries flushed');
+    checkEqual(cache.dirtyKeys().length, 0, 'dirty keys at the end');
+  },
+
+  /** An entry is put between the look at it and its deletion. */
+  drop({ cache, store, other, before }) {
+    cache.putSync('a', 1);
+    const { delete: remove } = store;
+    store.delete = (key) => {
+      remove.call(store, key);
+      before(1, () => other.put('a', 2, 0));
+    };
+    cache.deleteSync('a');
+    checkEqual(cache.peek('a'), 2, 'a');
+    checkEqual(cache.isDirty('a'), true, 'a is dirty');
+  },
+};
+
+/** Runs `meanwhile` before the `nth` call of `changeIf` from now on. */
+function interrupt(trees: TreeStore, nth: number, meanwhile: () => unknown): () => boolean {
+  const { changeIf } = trees;
+  let calls = 0;
+  let done = false;
+  Object.defineProperty(trees, 'changeIf', {
+    configurable: true,
+    value: (...args: Parameters<TreeStore['changeIf']>): number => {
+      if (++calls === nth) {
+        done = true;
+        meanwhile();
+      }
+      return changeIf.apply(trees, args);
+    },
+  });
+  return () => done;
+}
+
+const play = plays[process.argv[2] ?? ''];
+check(play !== undefined, 'there is no such play');
+const log = { ringBytes: RING_BYTES, segmentBytes: RING_BYTES, bytesMax: 2 ** 20 };
+const fileSystem = new SimFileSystem(DIRECTORY);
+const options = { blobBytes: 4096, frames: 64, threads: 'inline', log, fileSystem } as const;
+const db = await Weirpool.open(DIRECTORY, options);
+const store = new PlainStore();
+const cache = await WriteBehind.open<string, number>(db, store, { capacity: 2 });
+const trees = db.tree('any').place.store;
+const happened: (() => boolean)[] = [];
+const before = (nth: number, meanwhile: () => unknown): void => {
+  happened.push(interrupt(trees, nth, meanwhile));
+};
+const other = new DurableEntries<string, number>({
+  db,
+  prefix: 'write-behind/cache',
+  words: SharedWords.from(cache.handle.words),
+  key: codecOf<string>('utf8', 'key'),
+  value: codecOf<number>('json', 'value'),
+  durability: 'written',
+});
+play({ cache, store, other, before });
+check(happened.length > 0 && happened.every((did) => did()), 'the moment has not come');
+await cache.close({ flush: false });
+await db.close();
