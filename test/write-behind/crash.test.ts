@@ -1,7 +1,7 @@
 /** Crashes: simulated ones at chosen moments, on the product and on naive variants. */
 import { describe, expect, it } from 'vitest';
 import type { SimFileSystem } from '../../src/harness/sim-file-system.ts';
-import { expectCaught, type Patch } from '../support/scenario.ts';
+import { expectCaught, expectPasses, type Patch } from '../support/scenario.ts';
 import { newDisk } from '../unit/tree/support.ts';
 import { type Cache, failureOf, PlainStore } from './stores.ts';
 import { openDb, openDurable } from './support.ts';
@@ -49,6 +49,10 @@ describe('a durable cache after a crash', { timeout: TIMEOUT_MS * 2 }, () => {
   it('B5 is never behind its store, whenever the process dies', caught('kill', NOT_AHEAD));
   it('B5 waits again for what was put while it flushes', caught('kill', AHEAD_ONCE));
   it('B5 ends the deletions that were begun', caught('kill', NO_MARK_OF_DELETE));
+  it('B1 B5 goes on after kill -9 of a process with several threads', async () => {
+    await expectPasses('write-behind-kill', { timeoutMs: TIMEOUT_MS });
+  });
+
   it('B5 is never behind its store, whenever power is lost', caught('power', ...ONLY_WRITTEN));
 });
 
