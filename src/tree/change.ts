@@ -225,11 +225,6 @@ export class TreeChange {
     return (found & 1) === 1;
   }
 
-  /** Frame of the leaf that the search key belongs to; acquired, not sealed. */
-  leafFrame(tree: BlobId): number {
-    return this.#nodeFor(tree, 0).frame;
-  }
-
   // --- a split for itself -----------------------------------------------------------------------------
 
   /** Acquires what splitting the leaf of a key takes: whether it can be split. */

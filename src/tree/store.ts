@@ -543,12 +543,12 @@ export class TreeStore implements BatchHost {
 
   /** The seq; 0, and nothing is done, when the guard does not hold. */
   #commit(op: Op, entries: readonly Entry[], guard?: Guard): number {
-    const change = new TreeChange(this, op);
-    change.acquire(entries);
     if (guard !== undefined) {
       this.nodes.setKey(guard.key);
-      if (!this.admits(guard, change.leafFrame(guard.tree))) return 0;
+      if (!this.admits(guard, this.latchLeaf(op, guard.tree))) return 0;
     }
+    const change = new TreeChange(this, op);
+    change.acquire(entries);
     op.seal(changeBytes(entries) + planBytes(change.splitsMax));
     guard?.sealed();
     change.apply(entries);
