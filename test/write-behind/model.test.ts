@@ -38,6 +38,13 @@ interface Step {
   readonly seed: number;
 }
 
+const OF_KEY = ['put', 'get', 'delete', 'markClean'] as const;
+type KeyKind = (typeof OF_KEY)[number];
+
+function isOfKey(kind: Step['kind']): kind is KeyKind {
+  return (OF_KEY as readonly string[]).includes(kind);
+}
+
 interface Shape {
   readonly mode: 'memory' | 'durable';
   readonly promises: boolean;
@@ -99,7 +106,12 @@ class Run {
 
   async run({ kind, seed }: Step): Promise<void> {
     const random = new Random(seed);
-    const key = KEYS[random.int(KEYS.length)] as string;
+    if (isOfKey(kind)) await this.#runKey(kind, KEYS[random.int(KEYS.length)] as string);
+    else await this.#runOther(kind, random);
+    this.#check();
+  }
+
+  async #runKey(kind: KeyKind, key: string): Promise<void> {
     const cache = this.#open;
     const model = this.#model;
     switch (kind) {
@@ -130,14 +142,10 @@ class Run {
       }
       case 'markClean':
         expect(cache.markClean(key)).toBe(model.markClean(key));
-        break;
-      default:
-        await this.#runOther(kind, random);
     }
-    this.#check();
   }
 
-  async #runOther(kind: Step['kind'], random: Random): Promise<void> {
+  async #runOther(kind: Exclude<Step['kind'], KeyKind>, random: Random): Promise<void> {
     const cache = this.#open;
     const model = this.#model;
     switch (kind) {
@@ -177,7 +185,7 @@ class Run {
       case 'mend':
         model.failing = new Set();
         break;
-      default:
+      case 'reopen':
         await this.#reopen();
     }
   }

@@ -51,17 +51,17 @@ export class PromisedStore implements BackingStore<string, number> {
   }
 
   async read(key: string): Promise<number | undefined> {
-    await undefined;
+    await Promise.resolve();
     return this.plain.read(key);
   }
 
   async write(key: string, value: number): Promise<void> {
-    await undefined;
+    await Promise.resolve();
     this.plain.write(key, value);
   }
 
   async delete(key: string): Promise<void> {
-    await undefined;
+    await Promise.resolve();
     this.plain.delete(key);
   }
 }
