@@ -62,6 +62,10 @@ interface Found extends Header {
 
 type EncodedKey = Uint8Array | string;
 
+/** Of so many changes that leave a leaf sparse, one looks at its neighbours. */
+const MERGE_EVERY = 16;
+/** Oldest entries that are looked up at a time. */
+const VICTIMS = 64;
 /** Of the tree of entries: no look at the oldest one finds it changing so often. */
 const LOOKS_MAX = 64;
 
@@ -80,6 +84,12 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   readonly #deletes: Tree;
   readonly #hit: HitGuard;
   readonly #header = new HeaderBytes();
+  /** Oldest entries as the order had them, the next victim first. Nothing is ever put before them. */
+  #oldest: (readonly [place: number, name: Uint8Array])[] = [];
+  /** The last put was one of a new key: the next one probably is. */
+  #isNew = false;
+  /** Changes that have left a leaf sparse. */
+  #sparse = 0;
   /** Where what is put is made. */
   #scratch = Buffer.allocUnsafe(1024);
 
@@ -185,8 +195,14 @@ export class DurableEntries<K, V> implements Entries<K, V> {
     return true;
   }
 
+  /**
+   * Not after each deletion from a sparse leaf: the order loses its first entries, and the first leaf's
+   * neighbour is full. What is left sparse, or empty, is merged with the next one that becomes so.
+   */
   #merge(): void {
-    for (const { tree, key } of this.#store.takeSparse()) mergeAround(this.#store, tree, key);
+    const places = this.#store.takeSparse();
+    if (places.length === 0 || ++this.#sparse % MERGE_EVERY !== 0) return;
+    for (const { tree, key } of places) mergeAround(this.#store, tree, key);
   }
 
   #entry(key: EncodedKey, header: Header, payload: Uint8Array): Entry {
@@ -199,6 +215,10 @@ export class DurableEntries<K, V> implements Entries<K, V> {
 
   put(key: K, value: V, now: number): boolean {
     const encoded = this.#key.encode(key);
+    // A look costs less than an attempt.
+    if (this.#isNew && this.size >= this.capacity && !this.#store.has(this.#entries, encoded)) {
+      return false;
+    }
     const bytes = this.#encode(this.#value.encode(value));
     for (;;) {
       const hit = this.#hit;
@@ -206,8 +226,13 @@ export class DurableEntries<K, V> implements Entries<K, V> {
       hit.value = bytes;
       hit.now = now;
       const entry = { tree: this.#entries, key: encoded, value: bytes };
-      if (this.#store.changeIf([entry], hit) !== 0) return true;
-      const there = hit.seen;
+      const skips = this.#isNew && !this.#store.has(this.#entries, encoded);
+      if (!skips && this.#store.changeIf([entry], hit) !== 0) {
+        this.#isNew = false;
+        return true;
+      }
+      const there = skips ? undefined : hit.seen;
+      this.#isNew = there === undefined;
       if (there !== undefined) {
         if (this.#redirty(encoded, there, bytes, now)) return true;
       } else if (this.size >= this.capacity) return false;
@@ -311,14 +336,23 @@ export class DurableEntries<K, V> implements Entries<K, V> {
 
   victim(): Victim<K> | undefined {
     for (let looks = 0; looks < LOOKS_MAX; looks++) {
-      const oldest = this.#order.first();
-      if (oldest === undefined) return undefined;
+      const [oldest] = this.#oldest;
+      if (oldest === undefined) {
+        this.#oldest = this.#order
+          .range({ limit: VICTIMS })
+          .toArray()
+          .map(([place, name]) => [readSequence(place), name]);
+        if (this.#oldest.length === 0) return undefined;
+        continue;
+      }
       const [place, name] = oldest;
       const header = this.#headerOf(name);
-      // Another thread may have dropped it since.
-      if (header?.inserted !== readSequence(place)) continue;
-      const { inserted, version, dirtied } = header;
-      return { key: this.#key.decode(name as Buffer), inserted, version, dirty: dirtied !== 0 };
+      if (header?.inserted === place) {
+        const { inserted, version, dirtied } = header;
+        return { key: this.#key.decode(name as Buffer), inserted, version, dirty: dirtied !== 0 };
+      }
+      // It was dropped since, by this thread or another one.
+      this.#oldest.shift();
     }
     return undefined;
   }

@@ -9,6 +9,9 @@ import type { BlobId } from '../store/contract.ts';
 import type { Guard } from '../tree/change.ts';
 import { type Header, HeaderBytes } from './record.ts';
 
+/** Of the look under way; each thread has its own. */
+const LOOK = new HeaderBytes();
+
 /** A put over an entry that is dirty already: a change of the entry alone. */
 export class HitGuard implements Guard {
   readonly tree: BlobId;
@@ -70,9 +73,8 @@ export class ExpectGuard implements Guard {
     if (also !== undefined && !also()) return false;
     if (bytes === undefined || header === undefined)
       return bytes === undefined && header === undefined;
-    const now = new HeaderBytes();
-    now.load(bytes, at);
-    const { inserted, version, dirtied } = now.header;
+    LOOK.load(bytes, at);
+    const { inserted, version, dirtied } = LOOK.header;
     return inserted === header.inserted && version === header.version && dirtied === header.dirtied;
   }
 

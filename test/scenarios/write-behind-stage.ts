@@ -22,8 +22,8 @@ interface Stage {
   readonly store: PlainStore;
   /** The same entries as another thread has them. */
   readonly other: DurableEntries<string, number>;
-  /** Before the `nth` change of trees from now on; it must come to that. */
-  readonly before: (nth: number, meanwhile: () => unknown) => void;
+  /** Before the next change of several trees; it must come to that. */
+  readonly before: (meanwhile: () => unknown) => void;
 }
 
 const plays: Readonly<Record<string, (stage: Stage) => void>> = {
@@ -33,7 +33,7 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
     const { write } = store;
     store.write = (key, value) => {
       write.call(store, key, value);
-      if (value === 1) before(1, () => other.put('a', 2, 0));
+      if (value === 1) before(() => other.put('a', 2, 0));
     };
     cache.flushSync();
     checkEqual(cache.peek('a'), 2, 'a');
@@ -47,8 +47,7 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
     cache.putSync('a', 1);
     cache.putSync('b', 1);
     cache.flushSync();
-    // The first two find no room.
-    before(3, () => other.put('a', 2, 0));
+    before(() => other.put('a', 2, 0));
     cache.putSync('c', 3);
     checkEqual(cache.getSync('a'), 2, 'a');
     checkEqual(store.content.get('a'), 2, 'a in the store');
@@ -57,7 +56,7 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
   /** A key is deleted between a look at what was read and its being kept. */
   fill({ cache, store, before }) {
     store.content.set('a', 1);
-    before(1, () => cache.deleteSync('a'));
+    before(() => cache.deleteSync('a'));
     checkEqual(cache.getSync('a'), undefined, 'a');
     checkEqual(cache.contains('a'), false, 'a is cached');
   },
@@ -65,7 +64,7 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
   /** The last room is taken between the look at it and the insertion (capacity 2). */
   full({ cache, other, before }) {
     cache.putSync('a', 1);
-    before(2, () => other.put('b', 2, 0));
+    before(() => other.put('b', 2, 0));
     cache.putSync('c', 3);
     checkEqual(cache.size, 2, 'entries');
     checkEqual(cache.contains('a'), false, 'a is cached');
@@ -76,7 +75,7 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
   redirty({ cache, other, before }) {
     cache.putSync('a', 1);
     cache.flushSync();
-    before(2, () => other.put('a', 2, 0));
+    before(() => other.put('a', 2, 0));
     cache.putSync('a', 3);
     checkEqual(cache.peek('a'), 3, 'a');
     checkEqual(cache.dirtyCount, 1, 'dirty entries');
@@ -91,7 +90,7 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
     const { delete: remove } = store;
     store.delete = (key) => {
       remove.call(store, key);
-      before(1, () => other.put('a', 2, 0));
+      before(() => other.put('a', 2, 0));
     };
     cache.deleteSync('a');
     checkEqual(cache.peek('a'), 2, 'a');
@@ -99,15 +98,14 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
   },
 };
 
-/** Runs `meanwhile` before the `nth` call of `changeIf` from now on. */
-function interrupt(trees: TreeStore, nth: number, meanwhile: () => unknown): () => boolean {
+/** Runs `meanwhile` before the next call of `changeIf` with several entries. */
+function interrupt(trees: TreeStore, meanwhile: () => unknown): () => boolean {
   const { changeIf } = trees;
-  let calls = 0;
   let done = false;
   Object.defineProperty(trees, 'changeIf', {
     configurable: true,
     value: (...args: Parameters<TreeStore['changeIf']>): number => {
-      if (++calls === nth) {
+      if (!done && args[0].length > 1) {
         done = true;
         meanwhile();
       }
@@ -127,8 +125,8 @@ const store = new PlainStore();
 const cache = await WriteBehind.open<string, number>(db, store, { capacity: 2 });
 const trees = db.tree('any').place.store;
 const happened: (() => boolean)[] = [];
-const before = (nth: number, meanwhile: () => unknown): void => {
-  happened.push(interrupt(trees, nth, meanwhile));
+const before = (meanwhile: () => unknown): void => {
+  happened.push(interrupt(trees, meanwhile));
 };
 const other = new DurableEntries<string, number>({
   db,
