@@ -6,12 +6,14 @@
 import { isMainThread, workerData } from 'node:worker_threads';
 import { LEVEL_WORKER, runLevel, serveLevel } from './faces/level.ts';
 import { runStreams } from './faces/streams.ts';
+import { runWriteBehind } from './faces/write-behind.ts';
 import { Report, suiteOptions } from './support/report.ts';
 
 if (isMainThread) {
   const options = suiteOptions();
   const report = new Report('faces', options);
   await runLevel(report, options, import.meta.url);
+  await runWriteBehind(report, options);
   await runStreams(report, options);
   report.finish();
 } else if ((workerData as { readonly part?: string }).part === LEVEL_WORKER) {

@@ -171,6 +171,7 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
 
   // --- opening -------------------------------------------------------------------------------------------
 
+  /** @internal */
   async _open(options: AbstractOpenOptions): Promise<void> {
     const { store, owned, words } = await this.#openStore(options);
     try {
@@ -220,6 +221,7 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     if (!there && createIfMissing === false) throw missing(name);
   }
 
+  /** @internal */
   async _close(): Promise<void> {
     const state = this.#state;
     if (state === undefined) return;
@@ -230,47 +232,56 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
 
   // --- reading -------------------------------------------------------------------------------------------
 
+  /** @internal */
   _get(key: Formatted, options: ReadGiven): Formatted | undefined {
     return this._getSync(key, options);
   }
 
+  /** @internal */
   _getSync(key: Formatted, { valueEncoding, snapshot }: ReadGiven): Formatted | undefined {
     const { database } = this.#opened;
     return database.get(key, valueEncoding as Format, snapshot?.epochIn(database));
   }
 
+  /** @internal */
   _getMany(keys: readonly Formatted[], { valueEncoding, snapshot }: ReadGiven): unknown[] {
     const { database } = this.#opened;
     const epoch = snapshot?.epochIn(database);
     return keys.map((key) => database.get(key, valueEncoding as Format, epoch));
   }
 
+  /** @internal */
   async _has(key: Formatted, { snapshot }: ReadGiven): Promise<boolean> {
     const { database } = this.#opened;
     return database.has(key, snapshot?.epochIn(database));
   }
 
+  /** @internal */
   async _hasMany(keys: readonly Formatted[], { snapshot }: ReadGiven): Promise<boolean[]> {
     const { database } = this.#opened;
     const epoch = snapshot?.epochIn(database);
     return keys.map((key) => database.has(key, epoch));
   }
 
+  /** @internal */
   _iterator(options: ReadingOptions): AbstractIterator<this, K, V> {
     const iterator = new WeirIterator<K, V>(this, this.#opened.database, options);
     return iterator as unknown as AbstractIterator<this, K, V>;
   }
 
+  /** @internal */
   _keys(options: ReadingOptions): AbstractKeyIterator<this, K> {
     const iterator = new WeirKeyIterator<K, V>(this, this.#opened.database, options);
     return iterator as unknown as AbstractKeyIterator<this, K>;
   }
 
+  /** @internal */
   _values(options: ReadingOptions): AbstractValueIterator<this, K, V> {
     const iterator = new WeirValueIterator<K, V>(this, this.#opened.database, options);
     return iterator as unknown as AbstractValueIterator<this, K, V>;
   }
 
+  /** @internal */
   _snapshot(options: SnapshotOptions): AbstractSnapshot {
     return new WeirSnapshot(this.#opened.database, options);
   }
@@ -315,18 +326,22 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     return super.batch(...(given as unknown as [never[]])) as never;
   }
 
+  /** @internal */
   _put(key: Formatted, value: Formatted, options: WriteOptions): Promise<void> | undefined {
     return this.#settled(this.#opened.database.put(key, value), options);
   }
 
+  /** @internal */
   _del(key: Formatted, options: WriteOptions): Promise<void> | undefined {
     return this.#settled(this.#opened.database.delete(key), options);
   }
 
+  /** @internal */
   async _batch(operations: readonly Operation[], options: WriteOptions): Promise<void> {
     await this.#settled(this.#opened.database.batch(operations), options);
   }
 
+  /** @internal */
   async _clear(options: ReadingOptions & WriteOptions): Promise<void> {
     const { database, store } = this.#opened;
     const { limit = -1, reverse = false, snapshot } = options;

@@ -36,7 +36,12 @@ export {
 export { FlushError } from './flush-error.ts';
 export { type KeyValue, KeyValueStore } from './key-value-store.ts';
 export { MemoryStore } from './memory-store.ts';
-export { type CacheEntry, ENTRY_OVERHEAD_BYTES, NamedCache } from './named-cache.ts';
+export {
+  type CacheCounts,
+  type CacheEntry,
+  ENTRY_OVERHEAD_BYTES,
+  NamedCache,
+} from './named-cache.ts';
 export { type Session, type SessionEntry, SessionStore, sessionKey } from './session-store.ts';
 export { ThreadCache, type ThreadCacheOptions } from './thread-cache.ts';
 export { TreeStore, type TreeStoreOptions } from './tree-store.ts';

@@ -111,10 +111,12 @@ export class NamedCache {
   }
 
   /** The entry that was used least recently: the next to be evicted. */
+  /** @internal */
   get oldest(): CacheNode | undefined {
     return this.#oldest;
   }
 
+  /** @internal */
   get newest(): CacheNode | undefined {
     return this.#newest;
   }
@@ -170,7 +172,11 @@ export class NamedCache {
     this.#dirty.add(node);
   }
 
-  /** The dirty entries as they are now, in order; `first` before the others if it is one of them. */
+  /**
+   * The dirty entries as they are now, in order; `first` before the others if it is one of them.
+   *
+   * @internal
+   */
   takeDirty(first?: CacheNode): DirtyEntry[] {
     const taken: DirtyEntry[] = [];
     if (first?.isDirty === true) taken.push(dirtyOf(first));
@@ -180,7 +186,11 @@ export class NamedCache {
     return taken;
   }
 
-  /** What was taken is in the inner store: clean now, unless it was put again since. */
+  /**
+   * What was taken is in the inner store: clean now, unless it was put again since.
+   *
+   * @internal
+   */
   land({ node, version }: DirtyEntry): void {
     if (node.version !== version) return;
     node.isDirty = false;
@@ -216,6 +226,8 @@ export class NamedCache {
   /**
    * The entries of a span. With `isHit` they were used now, from the first to the last of the run, as
    * an iterator of Kafka's cache does.
+   *
+   * @internal
    */
   run(
     low: Uint8Array | undefined,

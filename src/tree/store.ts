@@ -426,10 +426,7 @@ export class TreeStore implements BatchHost {
     return this.#holds(guard, frame, found === 1);
   }
 
-  /**
-   * Makes several changes at once, or one of a short value, if the guard holds, whose entry is among
-   * them: their seq; 0 if it does not hold.
-   */
+  /** Makes changes at once if the guard holds, whose entry is one of them: the seq, or 0. */
   changeIf(entries: readonly Entry[], guard: Guard): number {
     const { transactions } = this.log;
     const [only] = entries as readonly [Entry];

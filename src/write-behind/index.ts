@@ -1,4 +1,8 @@
-/** `weirpool/write-behind`: a write-behind cache before any store. Public exports, nothing else. */
+/**
+ * A write-behind cache before any store (docs/write-behind.md). Public exports, nothing else.
+ *
+ * @module weirpool/write-behind
+ */
 
 export type { Clock } from './clock.ts';
 export { BackingStoreError, type StoreFailure } from './failure.ts';

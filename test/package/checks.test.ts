@@ -66,6 +66,7 @@ const BUDGETS_KIB: Readonly<Record<string, number>> = {
   './metrics': 8,
   './harness': 340,
   './streams': 40,
+  './write-behind': 480,
 };
 /** Peers, and what only the command line and the harness load. */
 const OTHERS = ['prom-client', 'abstract-level'];
