@@ -65,8 +65,8 @@ const BUDGETS_KIB: Readonly<Record<string, number>> = {
   './level': 480,
   './metrics': 8,
   './harness': 340,
-  './streams': 40,
-  './write-behind': 480,
+  './streams': 32,
+  './write-behind': 34,
 };
 /** Peers, and what only the command line and the harness load. */
 const OTHERS = ['prom-client', 'abstract-level'];
