@@ -5,7 +5,7 @@
  * Owns:        its entries; it knows no inner store.
  * Invariants:  the dirty entries are in the order of the last put of their keys; an entry stays dirty,
  *              and so in the cache, until it is told that this very put has landed in the inner store;
- *              a tombstone that has landed leaves the cache; the sum of bytes is that of the entries.
+ *              a tombstone that has landed leaves the cache; what has left it is not dirty; the sum of bytes is that of the entries.
  * Threads:     private to a thread; no method waits.
  */
 import { WeirpoolError } from '../errors.ts';
@@ -202,6 +202,8 @@ export class NamedCache {
     if (!this.#nodes.delete(node.id)) return;
     this.#order.delete(node.id);
     this.#dirty.delete(node);
+    // Whoever still waits to flush it must not find it dirty.
+    node.isDirty = false;
     this.#unlink(node);
     this.#count(-node.bytes);
   }
@@ -218,6 +220,7 @@ export class NamedCache {
     this.#count(-this.#bytes);
     this.#nodes.clear();
     this.#order.clear();
+    for (const node of this.#dirty) node.isDirty = false;
     this.#dirty.clear();
     this.#newest = undefined;
     this.#oldest = undefined;

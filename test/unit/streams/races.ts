@@ -92,6 +92,17 @@ const VICTIM_ANYWAY: Patch = {
   find: 'if (victim?.isDirty === false) return landed;',
   replace: '',
 };
+/** What `clear` drops, with puts that came after it and without. */
+const DIRTY_WHEN_REMOVED: Patch = {
+  file: CACHE,
+  find: 'node.isDirty = false;\n    this.#unlink(node);',
+  replace: 'this.#unlink(node);',
+};
+const DIRTY_WHEN_EMPTIED: Patch = {
+  file: CACHE,
+  find: 'for (const node of this.#dirty) node.isDirty = false;',
+  replace: '',
+};
 
 export const RACES: readonly Race[] = [
   {
@@ -403,6 +414,40 @@ export const RACES: readonly Race[] = [
       await Promise.all([flushing, put]);
       expect(inner.calls).toEqual(['put a=1', 'put b=1']);
       expect(store.stats()).toMatchObject({ entries: 2, dirty: 1, evictions: 1 });
+    },
+  },
+  {
+    name: 'an eviction that waited for clearing does not bring back its victim',
+    naive: { 'a victim that is dirty for ever': DIRTY_WHEN_REMOVED },
+    async run({ KeyValueStore, ENTRY_OVERHEAD_BYTES }) {
+      const inner = new StagedStore();
+      const store = new KeyValueStore({ inner, cacheBytes: ENTRY_OVERHEAD_BYTES + 2 });
+      await store.put('a', '1');
+      const clearing = store.clear();
+      const put = store.put('b', '2');
+      expect(await inner.pending()).toEqual(['clear']);
+      await inner.landAll();
+      await Promise.all([clearing, put]);
+      expect(inner.calls).toEqual(['clear']);
+      expect(inner.content()).toEqual([]);
+      expect(store.stats()).toMatchObject({ entries: 1, dirty: 1 });
+    },
+  },
+  {
+    name: 'an eviction that waited for a clear that dropped everything does not bring back its victim',
+    naive: { 'a victim that is dirty for ever': DIRTY_WHEN_EMPTIED },
+    async run({ KeyValueStore, ENTRY_OVERHEAD_BYTES }) {
+      const inner = new StagedStore();
+      const store = new KeyValueStore({ inner, cacheBytes: ENTRY_OVERHEAD_BYTES - 1 });
+      const puts = [store.put('a', '1')];
+      await settle();
+      puts.push(store.put('b', '2')); // Next to be evicted, once a has been written.
+      const clearing = store.clear();
+      await inner.landAll();
+      await Promise.all([...puts, clearing]);
+      expect(inner.calls).toEqual(['put a=1', 'clear']);
+      expect(inner.content()).toEqual([]);
+      expect(store.stats()).toMatchObject({ entries: 0, dirty: 0 });
     },
   },
 ];
