@@ -389,7 +389,8 @@ export class CachingStore<S extends ByteStore> {
         const withOld = this.#listenerWantsOld;
         const { length } = yield* this.#writer.flush({ withOld, victim });
         // The inner store itself has put, in the middle of a flush; there is room when that has ended.
-        if (length === 0 && victim.isDirty) return;
+        // One that answers later has a clear before what was put: the next flush comes behind it.
+        if (length === 0 && victim.isDirty && !this.#isAsync) return;
       }
     } finally {
       // Not later: what is put from now on makes room for itself.

@@ -173,14 +173,17 @@ export class NamedCache {
   }
 
   /**
-   * The dirty entries as they are now, in order; `first` before the others if it is one of them.
+   * The dirty entries as they are now, in order, of those that were put up to `version`; `first`
+   * before the others if it is one of them.
    *
    * @internal
    */
-  takeDirty(first?: CacheNode): DirtyEntry[] {
+  takeDirty(first?: CacheNode, version: number = this.#version): DirtyEntry[] {
     const taken: DirtyEntry[] = [];
-    if (first?.isDirty === true) taken.push(dirtyOf(first));
+    if (first?.isDirty === true && first.version <= version) taken.push(dirtyOf(first));
     for (const node of this.#dirty) {
+      // All that follow were put still later.
+      if (node.version > version) break;
       if (node !== first) taken.push(dirtyOf(node));
     }
     return taken;

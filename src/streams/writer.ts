@@ -4,7 +4,8 @@
  * Owns:        the order of writes to the inner store.
  * Invariants:  one flush or clear at a time, in the order of the calls; a write past the cache and a
  *              flush of the same key never overlap; no entry is written by two flushes unless it was
- *              put in between; what has landed is clean, what has not is dirty, also after a failure.
+ *              put in between; what has landed is clean, what has not is dirty, also after a failure;
+              what was put after a clear was called is written after it.
  *              Nobody who reads or puts waits for any of it.
  * Threads:     private to a thread. Over a store that answers at once nothing is ever under way
  *              between two calls, and none of the waiting happens.
@@ -35,6 +36,12 @@ interface Turn {
   readonly resolve: () => void;
 }
 
+/** A clear from its call to its end. */
+interface Clear {
+  /** Number of the cache's last put before it was called. */
+  readonly version: number;
+}
+
 const AT_ONCE: Turn = { promise: Promise.resolve(), resolve: () => undefined };
 
 export type Landed = FlushedEntry[];
@@ -50,6 +57,8 @@ export class Writer {
   #busy: Busy | undefined;
   #isWriting = false;
   #isClearing = false;
+  /** Clears that have been called and have not ended, in the order of the calls. */
+  readonly #clears: Clear[] = [];
   /** The last write past the cache of each key, while it is under way; never rejects. */
   readonly #direct = new Map<string, Promise<void>>();
   /** Entries of a batch that the inner store wants, and that it has been found to take. */
@@ -111,7 +120,8 @@ export class Writer {
   // --- flushing ------------------------------------------------------------------------------------------
 
   /**
-   * Writes all dirty entries through, in the order of their last puts.
+   * Writes all dirty entries through, in the order of their last puts; not those that were put after
+   * the call of a clear that waits behind it, and would wipe them out.
    *
    * @throws {FlushError} `FLUSH_FAILED`
    */
@@ -124,7 +134,7 @@ export class Writer {
     try {
       if (victim?.isDirty === false) return landed;
       this.flushes++;
-      const taken = this.#cache.takeDirty(victim);
+      const taken = this.#cache.takeDirty(victim, this.#clears[0]?.version);
       yield* this.#begin(turn, taken);
       yield* this.#write(taken, withOld, landed);
     } catch (error) {
@@ -231,6 +241,7 @@ export class Writer {
   /** Empties the inner store, then drops what the cache had at the call. */
   *clear(): Steps<void> {
     const { version } = this.#cache;
+    this.#clears.push({ version });
     const turn = yield* this.#turn();
     this.#isClearing = true;
     try {
@@ -240,6 +251,8 @@ export class Writer {
       this.#cache.clear(version);
     } finally {
       this.#isClearing = false;
+      // Turns go in the order of the calls.
+      this.#clears.shift();
       this.#end(turn);
     }
   }

@@ -103,6 +103,16 @@ const DIRTY_WHEN_EMPTIED: Patch = {
   find: 'for (const node of this.#dirty) node.isDirty = false;',
   replace: '',
 };
+const TAKE_ALL: Patch = {
+  file: WRITER,
+  find: 'takeDirty(victim, this.#clears[0]?.version)',
+  replace: 'takeDirty(victim)',
+};
+const ROOM_ONCE: Patch = {
+  file: STORE,
+  find: 'if (length === 0 && victim.isDirty && !this.#isAsync) return;',
+  replace: 'if (length === 0 && victim.isDirty) return;',
+};
 
 export const RACES: readonly Race[] = [
   {
@@ -448,6 +458,48 @@ export const RACES: readonly Race[] = [
       expect(inner.calls).toEqual(['put a=1', 'clear']);
       expect(inner.content()).toEqual([]);
       expect(store.stats()).toMatchObject({ entries: 0, dirty: 0 });
+    },
+  },
+  {
+    name: 'a flush that was called before clearing does not take what was put after it',
+    naive: { 'taking whatever is dirty': TAKE_ALL },
+    async run({ KeyValueStore }) {
+      const inner = new StagedStore();
+      const store = new KeyValueStore({ inner });
+      await store.put('a', '1');
+      const flushes = [store.flush()];
+      await settle();
+      flushes.push(store.flush());
+      await store.put('b', '1');
+      const clearing = store.clear();
+      await store.put('k', 'new');
+      await inner.landAll();
+      expect((await Promise.all(flushes)).map(flushedTexts)).toEqual([['a=1'], ['b=1']]);
+      await clearing;
+      expect(store.stats()).toMatchObject({ entries: 1, dirty: 1 });
+      const closing = store.close();
+      await inner.landAll();
+      await closing;
+      expect(inner.content()).toEqual(['k=new']);
+    },
+  },
+  {
+    name: 'an eviction whose victim was put again after clearing makes room behind it',
+    naive: { 'giving up': ROOM_ONCE, 'taking whatever is dirty': TAKE_ALL },
+    async run({ KeyValueStore, ENTRY_OVERHEAD_BYTES }) {
+      const inner = new StagedStore();
+      const store = new KeyValueStore({ inner, cacheBytes: ENTRY_OVERHEAD_BYTES + 2 });
+      await store.put('a', '1');
+      const flushing = store.flush();
+      await settle();
+      const puts = [store.put('b', '1')]; // Queues an eviction of a.
+      const clearing = store.clear();
+      puts.push(store.put('a', '2'), store.put('b', '2'));
+      await inner.landAll();
+      await Promise.all([flushing, ...puts, clearing]);
+      expect(inner.calls).toEqual(['put a=1', 'clear', 'put a=2', 'put b=2']);
+      expect(inner.content()).toEqual(['a=2', 'b=2']);
+      expect(store.stats()).toMatchObject({ entries: 1, dirty: 0 });
     },
   },
 ];
