@@ -40,6 +40,7 @@ interface Turn {
 interface Clear {
   /** Number of the cache's last put before it was called. */
   readonly version: number;
+  readonly ended: Promise<void>;
 }
 
 const AT_ONCE: Turn = { promise: Promise.resolve(), resolve: () => undefined };
@@ -56,7 +57,6 @@ export class Writer {
   #last: Promise<void> | undefined;
   #busy: Busy | undefined;
   #isWriting = false;
-  #isClearing = false;
   /** Clears that have been called and have not ended, in the order of the calls. */
   readonly #clears: Clear[] = [];
   /** The last write past the cache of each key, while it is under way; never rejects. */
@@ -76,14 +76,17 @@ export class Writer {
     this.#batchMax = this.#batchLimit;
   }
 
-  /** Whether a change of the inner store's entry is under way that does not come from the cache. */
+  /**
+   * Whether a change of the inner store's entry is under way, or waits for its turn, that does not come
+   * from the cache.
+   */
   isChanging(id: string): boolean {
-    return this.#isClearing || this.#direct.has(id);
+    return this.#clears.length > 0 || this.#direct.has(id);
   }
 
-  /** Settles when the change that is under way has ended; never rejects. */
+  /** Settles when such a change has ended; never rejects. */
   changed(id: string): Promise<void> {
-    return this.#direct.get(id) ?? this.#busy?.ended ?? AT_ONCE.promise;
+    return this.#direct.get(id) ?? this.#clears.at(-1)?.ended ?? AT_ONCE.promise;
   }
 
   /** Waits until all earlier flushes and clears have ended: one's own turn, to be ended. */
@@ -241,19 +244,19 @@ export class Writer {
   /** Empties the inner store, then drops what the cache had at the call. */
   *clear(): Steps<void> {
     const { version } = this.#cache;
-    this.#clears.push({ version });
+    const { promise: ended, resolve } = this.#isAsync ? promiseOf() : AT_ONCE;
+    this.#clears.push({ version, ended });
     const turn = yield* this.#turn();
-    this.#isClearing = true;
     try {
       yield* this.#begin(turn, undefined);
       const cleared = this.#inner.clear();
       if (isPromise(cleared)) yield cleared;
       this.#cache.clear(version);
     } finally {
-      this.#isClearing = false;
       // Turns go in the order of the calls.
       this.#clears.shift();
       this.#end(turn);
+      resolve();
     }
   }
 }

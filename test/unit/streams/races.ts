@@ -113,6 +113,11 @@ const ROOM_ONCE: Patch = {
   find: 'if (length === 0 && victim.isDirty && !this.#isAsync) return;',
   replace: 'if (length === 0 && victim.isDirty) return;',
 };
+const CLEAR_FROM_ITS_TURN: Patch = {
+  file: WRITER,
+  find: 'this.#clears.push({ version, ended });\n    const turn = yield* this.#turn();',
+  replace: 'const turn = yield* this.#turn();\n    this.#clears.push({ version, ended });',
+};
 
 export const RACES: readonly Race[] = [
   {
@@ -500,6 +505,48 @@ export const RACES: readonly Race[] = [
       expect(inner.calls).toEqual(['put a=1', 'clear', 'put a=2', 'put b=2']);
       expect(inner.content()).toEqual(['a=2', 'b=2']);
       expect(store.stats()).toMatchObject({ entries: 1, dirty: 0 });
+    },
+  },
+  {
+    name: 'what is read while clearing waits for its turn is not kept',
+    naive: { 'clearing that begins with its turn': CLEAR_FROM_ITS_TURN },
+    async run({ KeyValueStore }) {
+      const inner = new StagedStore();
+      inner.inner.put(Buffer.from('k'), Buffer.from('v'));
+      const store = new KeyValueStore({ inner });
+      await store.put('x', '1');
+      const flushing = store.flush();
+      await settle();
+      const clearing = store.clear();
+      const read = store.get('k');
+      await inner.at('get k').land();
+      await now(read);
+      await inner.landAll();
+      await Promise.all([flushing, clearing]);
+      const again = store.get('k');
+      await inner.landAll();
+      expect(await again).toBeUndefined();
+    },
+  },
+  {
+    name: 'putting if absent after clearing was called decides on what clearing leaves',
+    naive: { 'clearing that begins with its turn': CLEAR_FROM_ITS_TURN },
+    async run({ KeyValueStore }) {
+      const inner = new StagedStore();
+      inner.inner.put(Buffer.from('k'), Buffer.from('v'));
+      const store = new KeyValueStore({ inner });
+      await store.put('x', '1');
+      const flushing = store.flush();
+      await settle();
+      const clearing = store.clear();
+      const putting = store.putIfAbsent('k', 'new');
+      await inner.at('get k').land();
+      await inner.landAll();
+      await Promise.all([flushing, clearing]);
+      await inner.landAll();
+      expect(await putting).toBeUndefined();
+      expect(text(await store.get('k'))).toBe('new');
+      expect(inner.content()).toEqual([]);
     },
   },
 ];
