@@ -28,8 +28,11 @@ interface OfBothKinds {
   readonly batchMax?: number;
   /** Whether `batch` refused so much at once, and less may be accepted. Default: it never does. */
   isTooLarge?(error: unknown): boolean;
-  /** Throws if the store could never take this entry: then `put` refuses it, rather than `flush`. */
-  assertEntry?(key: Uint8Array, value: Uint8Array): void;
+  /**
+   * Throws if the store could never take this entry: then `put` refuses it, rather than `flush`. Without
+   * a value the key is to be deleted.
+   */
+  assertEntry?(key: Uint8Array, value: Uint8Array | undefined): void;
 }
 
 /**

@@ -268,6 +268,11 @@ export class CachingStore<S extends ByteStore> {
     if (this.#isClosing) throw closedError();
   }
 
+  /** Throws what the inner store says of an entry, or a tombstone, that it could never take. */
+  protected assertEntry(key: Uint8Array, value: Uint8Array | undefined): void {
+    this.#inner.assertEntry?.(key, value);
+  }
+
   // --- for the stores ------------------------------------------------------------------------------------
 
   protected run<T>(steps: Steps<T>): Answer<S, T> {
@@ -360,7 +365,7 @@ export class CachingStore<S extends ByteStore> {
     context: RecordContext | undefined,
   ): void {
     this.assertWritable();
-    if (value !== undefined) this.#inner.assertEntry?.(key, value);
+    this.assertEntry(key, value);
     const id = idOf(key);
     this.#reads.touch(id);
     this.#cache.put(key, entryOf(value, context), id);

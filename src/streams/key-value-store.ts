@@ -87,6 +87,7 @@ export class KeyValueStore<S extends ByteStore> extends CachingStore<S> {
   delete(key: Bytes, context?: RecordContext): Answer<S, Uint8Array | undefined> {
     this.assertWritable();
     const from = copyOf(bytesOf(key, 'A key'));
+    this.assertEntry(from, undefined);
     // Asked for before the tombstone can get there.
     const old = this.current(from);
     return this.run(this.#delete(from, old, context));

@@ -141,12 +141,13 @@ export class TreeStore implements SyncByteStore {
     return code === 'RECORD_TOO_LARGE' || code === 'OP_TOO_LARGE';
   }
 
-  assertEntry(key: Uint8Array, value: Uint8Array): void {
+  assertEntry(key: Uint8Array, value: Uint8Array | undefined): void {
     const { keyBytesMax, valueBytesMax } = this.#limits;
-    if (key.length <= keyBytesMax && value.length <= valueBytesMax) return;
+    const valueBytes = value?.length ?? 0;
+    if (key.length <= keyBytesMax && valueBytes <= valueBytesMax) return;
     throw new RangeError(
       `A key has at most ${keyBytesMax} bytes here, a value ${valueBytesMax}; these have ` +
-        `${key.length} and ${value.length}`,
+        `${key.length} and ${valueBytes}`,
     );
   }
 }

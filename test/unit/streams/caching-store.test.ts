@@ -528,6 +528,10 @@ describe('a store', () => {
     const store = new KeyValueStore({ inner });
     expect(() => store.put('long', '1')).toThrow(RangeError);
     expect(() => store.putIfAbsent('long', '1')).toThrow(RangeError);
+    expect(() => store.put('long', undefined)).toThrow(RangeError);
+    expect(() => store.delete('long')).toThrow(RangeError);
+    expect(() => store.putAll([['long', undefined]])).toThrow(RangeError);
     expect(store.stats().entries).toBe(0);
+    expect(inner.calls).toEqual(['get long']);
   });
 });

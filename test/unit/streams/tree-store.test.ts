@@ -1,6 +1,12 @@
 /** Trees below caching stores. */
 import { expect, it } from 'vitest';
-import { KeyValueStore, TreeStore, WindowStore } from '../../../src/streams/index.ts';
+import {
+  KeyValueStore,
+  SessionStore,
+  TreeStore,
+  WindowStore,
+  windowKey,
+} from '../../../src/streams/index.ts';
 import { killed, newDisk, openTrees } from '../tree/support.ts';
 import { bytes, pairs, text } from './support.ts';
 
@@ -62,6 +68,19 @@ it('keys and values that the tree could never take are refused when they are put
   store.put(new Uint8Array(keyBytesMax), 'v');
   store.put('k', new Uint8Array(valueBytesMax));
   expect(store.flush().length).toBe(2);
+  // Tombstones too: nothing that no flush can write is kept.
+  const long = new Uint8Array(keyBytesMax + 1);
+  expect(() => store.put(long, undefined)).toThrow(RangeError);
+  expect(() => store.delete(long)).toThrow(RangeError);
+  expect(() => store.putAll([[long, undefined]])).toThrow(RangeError);
+  const sessions = new SessionStore({ inner: new TreeStore(db.tree('sessions')) });
+  expect(() => sessions.remove({ key: long, start: 0, end: 1 })).toThrow(RangeError);
+  const windows = new WindowStore({ inner: new TreeStore(db.tree('windows')) });
+  expect(() => windows.delete(windowKey(long, 1))).toThrow(RangeError);
+  for (const each of [store, sessions, windows]) {
+    expect(each.stats().dirty).toBe(0);
+    expect(each.flush()).toEqual([]);
+  }
 });
 
 it('ranges give long values, and go on while the tree is changed', async () => {
