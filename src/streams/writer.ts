@@ -190,7 +190,8 @@ export class Writer {
       for (const { key } of part) olds.push(yield* settled(this.#inner.get(key)));
     }
     try {
-      const written = this.#inner.batch?.(part);
+      // Nothing of ours with it: an entry's node would bring the whole cache along.
+      const written = this.#inner.batch?.(part.map(({ key, value }) => ({ key, value })));
       if (isPromise(written)) yield written;
     } catch (error) {
       if (part.length > 1 && this.#inner.isTooLarge?.(error) === true) return false;

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import {
+  type ByteWrite,
   ENTRY_OVERHEAD_BYTES,
   FlushError,
   type FlushedEntry,
@@ -81,6 +82,23 @@ describe('flush', () => {
     expect(flushedTexts(store.flush())).toEqual(['a=1', 'b=1']);
     expect(batches).toEqual([['a=1', 'b=1']]);
     expect(inner.calls).toEqual([]);
+  });
+
+  it('gives a batch keys and values and nothing else, so that they can be sent elsewhere', () => {
+    const sent: ByteWrite[] = [];
+    const inner = Object.assign(new LoggingStore(), {
+      batch: (writes: readonly ByteWrite[]) => sent.push(...structuredClone(writes)),
+    });
+    const store = new KeyValueStore({ inner });
+    // As many as would overflow the stack if each came with its neighbours.
+    for (let index = 0; index < 20_000; index++) store.put(`k${index}`, 'v');
+    store.put('k0', undefined);
+    expect(store.flush().length).toBe(20_000);
+    expect(sent.length).toBe(20_000);
+    expect([sent[0], sent.at(-1)]).toEqual([
+      { key: bytes('k1'), value: bytes('v') },
+      { key: bytes('k0'), value: undefined },
+    ]);
   });
 
   it('is several batches where one is too much, in order, and asks for more again later', () => {
