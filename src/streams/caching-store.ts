@@ -95,6 +95,8 @@ export class CachingStore<S extends ByteStore> {
   #listenerWantsOld = false;
   #makingRoom: Promise<void> = DONE;
   #isMakingRoom = false;
+  /** The close that is under way, or has been. */
+  #closing: Answer<S, void>;
   #isClosing = false;
   #isClosed = false;
 
@@ -110,6 +112,7 @@ export class CachingStore<S extends ByteStore> {
     integerBetween('cacheBytes', bytesMax, 0, Number.MAX_SAFE_INTEGER);
     this.#inner = inner;
     this.#isAsync = inner.mode === 'async';
+    this.#closing = this.answer(undefined);
     this.#thread = threadCache ?? new ThreadCache({ bytesMax });
     this.#cache = new NamedCache(this.#thread);
     this.#writer = new Writer(inner, this.#cache, (landed) => this.#listener?.(landed));
@@ -230,14 +233,15 @@ export class CachingStore<S extends ByteStore> {
 
   /**
    * Flushes, then lets go the cache. From the call on nothing can be put, from its end on nothing can
-   * be read. The inner store stays open. If the flush fails this store is open as before.
+   * be read. The inner store stays open. If the flush fails this store is open as before. Closing
+   * again gives what the first call gave.
    */
   close(): Answer<S, void> {
-    return this.run(this.#close());
+    if (!this.#isClosing) this.#closing = this.run(this.#close());
+    return this.#closing;
   }
 
   *#close(): Steps<void> {
-    if (this.#isClosing) return;
     this.#isClosing = true;
     try {
       yield* this.flushSteps(false);

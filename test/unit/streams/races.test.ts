@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import * as streams from '../../../src/streams/index.ts';
 import { RACES } from './races.ts';
-import { errorOf, pairs, StagedStore, settle, text, variantOf } from './support.ts';
+import { errorOf, now, pairs, StagedStore, settle, text, variantOf } from './support.ts';
 
 describe.each(RACES)('$name', ({ run, naive }) => {
   it('holds', () => run(streams));
@@ -80,6 +80,23 @@ it('puts that wait for room all hear that making it has failed, and are in the c
   await inner.landAll();
   await flushing;
   expect(inner.content()).toEqual(['a=1', 'b=1']);
+});
+
+it('closing again waits for the first call, and fails with it', async () => {
+  const inner = new StagedStore();
+  const store = new streams.KeyValueStore({ inner });
+  await store.put('a', '1');
+  const failed = [store.close(), store.close()].map(errorOf);
+  await settle();
+  await inner.at('put a=1').fail();
+  for (const error of await Promise.all(failed))
+    expect(error).toMatchObject({ code: 'FLUSH_FAILED' });
+  const closing = store.close();
+  const again = store.close().then(() => [store.isClosed, inner.content()]);
+  await inner.landAll();
+  await closing;
+  expect(await again).toEqual([true, ['a=1']]);
+  await now(store.close());
 });
 
 it('closing waits for the inner store and refuses what is put meanwhile', async () => {
