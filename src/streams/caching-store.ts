@@ -430,16 +430,25 @@ export class CachingStore<S extends ByteStore> {
       const { done, value } = yield* settled<IteratorResult<ByteEntry>>(iterator.next());
       if (done === true) return count;
       const [key] = value;
-      if (!isGone(key) || this.#cache.peek(key)?.isDirty === true) continue;
-      const inner = this.#inner;
-      yield* this.#touching(
-        idOf(key),
-        this.#writer.past(key, () => inner.delete(key)),
-      );
-      const node = this.#cache.peek(key);
-      if (node?.isDirty === false) this.#cache.remove(node);
+      try {
+        if (!isGone(key) || this.#cache.peek(key)?.isDirty === true) continue;
+        yield* this.#purgeOne(key);
+      } catch (error) {
+        yield* ended(iterator);
+        throw error;
+      }
       count++;
     }
+  }
+
+  *#purgeOne(key: Uint8Array): Steps<void> {
+    const inner = this.#inner;
+    yield* this.#touching(
+      idOf(key),
+      this.#writer.past(key, () => inner.delete(key)),
+    );
+    const node = this.#cache.peek(key);
+    if (node?.isDirty === false) this.#cache.remove(node);
   }
 
   /** A range of what is stored; `isHit` false leaves the order of eviction as it is. */
@@ -458,6 +467,13 @@ export class CachingStore<S extends ByteStore> {
       : new SyncRange(() => begin((inner) => (isEmpty ? NONE : rangeAtOnce(inner, range))), make);
     return made as unknown as Entries<S, T>;
   }
+}
+
+/** Lets go an iterator that is left early, because of an error that says more than one of its own. */
+function* ended(iterator: Iterator<ByteEntry> | AsyncIterator<ByteEntry>): Steps<void> {
+  try {
+    yield* settled<unknown>(iterator.return?.());
+  } catch {}
 }
 
 function closedError(): WeirpoolError {

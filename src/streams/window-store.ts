@@ -281,7 +281,8 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
 
   /**
    * Deletes what is expired from the inner store, and from the cache what is not dirty: how many.
-   * Nothing of it was to be seen any more. Reads all keys. `flush` calls it as stream time goes on.
+   * Nothing of it was to be seen any more. Reads all keys. `flush` calls it as stream time goes on,
+   * and again after a failure.
    */
   expire(): Answer<S, number> {
     this.assertWritable();
@@ -290,11 +291,18 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
 
   *#expire(): Steps<number> {
     const earliest = this.#earliest;
+    const before = this.#expiredAt;
+    // Not when it has ended: a flush meanwhile need not begin the same again.
     this.#expiredAt = this.#streamTime;
     if (earliest === 0) return 0;
-    return yield* this.purge(
-      (stored) => stored.length >= WINDOW_SUFFIX_BYTES && startOf(stored) < earliest,
-    );
+    try {
+      return yield* this.purge(
+        (stored) => stored.length >= WINDOW_SUFFIX_BYTES && startOf(stored) < earliest,
+      );
+    } catch (error) {
+      this.#expiredAt = Math.min(this.#expiredAt, before);
+      throw error;
+    }
   }
 
   protected override *flushSteps(withOld: boolean): Steps<Landed> {

@@ -13,7 +13,7 @@ import {
   WindowStore,
   windowKey,
 } from '../../../src/streams/index.ts';
-import { bytes, LoggingStore, SingleStore, StagedStore, text } from './support.ts';
+import { bytes, errorOf, LoggingStore, SingleStore, StagedStore, settle, text } from './support.ts';
 
 function at(timestamp: number) {
   return { ...NO_CONTEXT, timestamp };
@@ -273,6 +273,38 @@ describe('retention', () => {
     expect(inner.size).toBe(2);
   });
 
+  it('flush expires again what could not be, and lets go the range it was reading', () => {
+    const { inner, store } = retaining();
+    let open = 0;
+    const range = inner.range.bind(inner);
+    inner.range = (given) => {
+      const entries = range(given);
+      return (function* () {
+        open++;
+        try {
+          yield* entries;
+        } finally {
+          open--;
+        }
+      })();
+    };
+    for (const start of [0, 1]) store.put('k', 'v', start);
+    store.flush();
+    store.put('k', 'v', 13);
+    inner.failing = /delete/;
+    for (let round = 0; round < 2; round++) {
+      expect(() => store.flush()).toThrow(expect.objectContaining({ code: 'FLUSH_FAILED' }));
+      expect(() => store.expire()).toThrow('no delete');
+    }
+    expect([inner.size, open]).toEqual([3, 0]);
+    inner.failing = undefined;
+    store.flush();
+    expect([inner.size, open]).toEqual([1, 0]);
+    inner.calls.length = 0;
+    store.flush();
+    expect(inner.calls).toEqual([]);
+  });
+
   it('goes on after a reopening with the stream time that was, or that the windows say', () => {
     const { inner, store } = retaining();
     for (const start of [0, 20]) store.put('k', 'v', start);
@@ -316,6 +348,25 @@ it('a fetch reads nothing of the inner store but what lies between its bounds', 
   expect(read).toBe(3);
   expect(store.fetch('a', 'k', 0, 3).toArray().length).toBe(8);
   expect(read).toBe(3 + 9 + 4);
+});
+
+it('over an asynchronous store an expiry that failed is done again by the next flush', async () => {
+  const inner = new StagedStore();
+  const store = new WindowStore({ inner, retentionMs: 10, expireMs: 1 });
+  await store.put('k', 'v', 0);
+  await store.put('k', 'v', 20);
+  const failed = errorOf(store.flush());
+  await settle();
+  for (const what of inner.waiting.map((each) => each.what)) await inner.at(what).land();
+  await inner.waiting[0]?.land();
+  expect(await inner.pending()).toEqual(['range']);
+  await inner.at('range').land();
+  await inner.waiting[0]?.fail();
+  expect(await failed).toMatchObject({ code: 'FLUSH_FAILED', details: { flushed: 2 } });
+  const again = store.flush();
+  await inner.landAll();
+  await again;
+  expect(inner.inner.size).toBe(1);
 });
 
 it('over an asynchronous store everything is promised', async () => {
