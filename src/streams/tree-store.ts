@@ -6,6 +6,7 @@
  *              other's changes that are not flushed yet.
  */
 import type { WeirpoolError } from '../errors.ts';
+import { H_LOG_TAIL } from '../generated/layout.ts';
 import { integerBetween } from '../pool/integer-between.ts';
 import { type Batch, COLLECT_KEYS, COLLECT_VALUES, type Cursor } from '../tree/cursor.ts';
 import type { PutOptions } from '../tree/store.ts';
@@ -115,15 +116,10 @@ export class TreeStore implements SyncByteStore {
     this.#tree.clear();
     const { durability = 'none' } = this.#options;
     if (durability === 'none') return;
-    // Clearing has no durability of its own; a record that changes nothing, and comes behind it, has.
-    const key = new Uint8Array(1);
-    this.#tree.batch(
-      [
-        { type: 'put', key, value: key },
-        { type: 'del', key },
-      ],
-      this.#options,
-    );
+    // Clearing has no durability of its own. Up to the end of the log, not to this thread's last record:
+    // what others had deleted is not in the latter.
+    const { core, log } = this.#tree.place.store;
+    log.durability.durableSync(core.memory.loadU64(H_LOG_TAIL), durability);
   }
 
   /** One record of the log: after a crash all of it is there, or nothing. */

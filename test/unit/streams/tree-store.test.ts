@@ -58,6 +58,21 @@ it('what a flush has written survives the process if it was asked for, also clea
   expect([...cleared.tree('entries').keys()]).toEqual([]);
 });
 
+it('clearing writes nothing, so that no key that another thread has put since is lost', async () => {
+  const db = await openTrees();
+  const tree = db.tree('entries');
+  const inner = new TreeStore(tree, { durability: 'written' });
+  inner.put(bytes('k'), bytes('v'));
+  const clear = tree.clear.bind(tree);
+  tree.clear = (...args) => {
+    const count = clear(...args);
+    for (const key of ['', '\x00', '\x01']) tree.put(bytes(key), bytes('fresh'));
+    return count;
+  };
+  inner.clear();
+  expect(pairs(tree.range())).toEqual(['=fresh', '\x00=fresh', '\x01=fresh']);
+});
+
 it('keys and values that the tree could never take are refused when they are put', async () => {
   const db = await openTrees();
   const tree = db.tree('entries');
