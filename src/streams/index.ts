@@ -39,6 +39,7 @@ export { MemoryStore } from './memory-store.ts';
 export {
   type CacheCounts,
   type CacheEntry,
+  type CacheNode,
   ENTRY_OVERHEAD_BYTES,
   NamedCache,
 } from './named-cache.ts';
