@@ -1,5 +1,5 @@
 /**
- * Random histories in which nobody waits: puts, deletes, reads, ranges and flushes over an asynchronous
+ * Random histories in which nobody waits: puts, deletes, reads, ranges, flushes and clears over an asynchronous
  * inner store that takes its time, fails now and then, also after it has written, and has little room
  * above it. What each read gives must have been there between its call and its answer.
  */
@@ -75,7 +75,9 @@ class UnreliableStore implements AsyncByteStore {
   }
 
   async clear(): Promise<void> {
+    await pause(this.#random);
     this.inner.clear();
+    await pause(this.#random);
   }
 }
 
@@ -85,8 +87,19 @@ type Value = string | undefined;
 class Ledger {
   readonly #values = new Map<string, Value[]>(KEYS.map((key) => [key, [undefined]]));
 
+  /** Clears under way: where the values that they delete begin. */
+  readonly #clears = new Set<ReadonlyMap<string, number>>();
+
   put(key: string, value: Value): void {
     this.#values.get(key)?.push(value);
+  }
+
+  /** All are deleted, now or until what is given is called: meanwhile a read may give either. */
+  clear(): () => void {
+    const clear = new Map(Array.from(this.#values, ([key, values]) => [key, values.length - 1]));
+    for (const values of this.#values.values()) values.push(undefined);
+    this.#clears.add(clear);
+    return () => this.#clears.delete(clear);
   }
 
   now(key: string): Value {
@@ -96,7 +109,8 @@ class Ledger {
   /** From now on: what a read that begins now may give. */
   since(key: string): () => readonly Value[] {
     const values = this.#values.get(key) ?? [];
-    const from = values.length - 1;
+    const cleared = Array.from(this.#clears, (clear) => clear.get(key) ?? 0);
+    const from = Math.min(values.length - 1, ...cleared);
     return () => values.slice(from);
   }
 }
@@ -148,24 +162,28 @@ class History {
     const [store, ledger] = [this.#store, this.#ledger];
     const key = KEYS[random.int(KEYS.length)] as string;
     const value = `${key}${++this.#number}`;
-    const kind = random.int(20);
+    const kind = random.int(21);
     const allowed = ledger.since(key);
     if (kind < 8) {
       ledger.put(key, value);
       this.#later(store.put(key, value));
     } else if (kind < 10) {
-      const there = ledger.now(key);
+      // Of its moment, however late it is told: nothing that is put later.
+      const there = [...allowed()];
       ledger.put(key, undefined);
-      this.#later(
-        store.delete(key).then((old) => this.#check(`delete ${key}`, text(old), [there])),
-      );
+      this.#later(store.delete(key).then((old) => this.#check(`delete ${key}`, text(old), there)));
     } else if (kind < 16) {
       this.#later(
         store.get(key).then((found) => this.#check(`get ${key}`, text(found), allowed())),
       );
     } else if (kind < 18) {
       this.#later(this.#scan());
-    } else this.#later(store.flush());
+    } else if (kind < 20) {
+      this.#later(store.flush());
+    } else {
+      const end = ledger.clear();
+      this.#later(store.clear().finally(end));
+    }
   }
 
   async #scan(): Promise<void> {
@@ -233,6 +251,22 @@ const NAIVE: readonly (readonly [string, Patch])[] = [
       file: WRITER,
       find: 'if (before !== undefined) yield before;\n    return turn;',
       replace: 'return turn;',
+    },
+  ],
+  [
+    'a victim that is dirty for ever',
+    {
+      file: CACHE,
+      find: 'node.isDirty = false;\n    this.#unlink(node);',
+      replace: 'this.#unlink(node);',
+    },
+  ],
+  [
+    'flushing what was put after a clear',
+    {
+      file: WRITER,
+      find: 'takeDirty(victim, this.#clears[0]?.version)',
+      replace: 'takeDirty(victim)',
     },
   ],
   [
