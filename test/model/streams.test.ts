@@ -65,7 +65,7 @@ const BROKEN: readonly (readonly [string, Kind, Patch])[] = [
     'key-value',
     {
       file: CACHE,
-      find: 'if (first?.isDirty === true) taken.push(dirtyOf(first));',
+      find: 'if (first?.isDirty === true && first.version <= version) taken.push(dirtyOf(first));',
       replace: 'first = undefined;',
     },
   ],
