@@ -4,7 +4,7 @@
  * Owns:        the control words (a SharedArrayBuffer that goes with the handle): the gate, the epoch, the
  *              rows of the threads.
  * Invariants:  V1   a writer that finds the gate closed has not begun, and whoever closed it waits for
- *                   those that have: while an epoch begins, nobody is inside a write;
+ *                   those that have: while the epoch or the base changes, nobody is inside a write;
  *              V2   an epoch that has been written under (`dirty`) is never given to a new snapshot;
  *              V3   while a snapshot is open, `live` is set, and its epoch stands in its thread's row;
  *              V4   what the gate guards is changed only by its holder, each store leaving it usable: a
@@ -250,15 +250,16 @@ export class Versions {
       this.#dropRow(slot);
     }
     Atomics.store(words, LIVE, 0);
-    const epoch = Atomics.load(words, EPOCH);
     if (Atomics.load(words, DIRTY) < Math.max(Atomics.load(words, BASE), 1))
       return NOTHING_TO_CLEAR;
-    // A writer that has seen `live` may still save under the old base: that goes with the next clearing.
-    Atomics.store(words, BASE, epoch + 1);
-    Atomics.store(words, EPOCH, epoch + 1);
+    // A writer that has seen `live` saves under the base and the epoch that it has found (V1).
+    this.#drain();
+    const next = Atomics.load(words, EPOCH) + 1;
+    Atomics.store(words, BASE, next);
+    Atomics.store(words, EPOCH, next);
     Atomics.store(words, SAVED, 0);
     Atomics.store(words, KEPT, 0);
-    return { clearBelow: epoch + 1 };
+    return { clearBelow: next };
   }
 
   /**

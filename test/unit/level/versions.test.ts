@@ -1,0 +1,89 @@
+/**
+ * Epochs of several threads, staged in one: what is between two of a writer's instructions is done by a
+ * replaced `Atomics.store`, and whoever would wait is thrown out.
+ */
+import { afterEach, expect, it, vi } from 'vitest';
+import { makeVersionWords, Versions } from '../../../src/level/versions.ts';
+import type { PoolCore } from '../../../src/pool/core.ts';
+
+const DIRTY = 2;
+
+class Waits extends Error {}
+
+/** What the epochs need of a pool whose threads all live. */
+function fakeCore(me: number): PoolCore {
+  const lookAround = () => {
+    throw new Waits();
+  };
+  const thread = { lookAround, reapNowAndThen: () => undefined };
+  return { me, thread, control: { attachedState: (slot: number) => slot + 1 } } as never;
+}
+
+function makeThreads() {
+  const shared = makeVersionWords();
+  const [a, b, c] = [0, 1, 2].map((me) => new Versions(fakeCore(me), shared));
+  return { a, b, c, words: new Int32Array(shared) } as {
+    a: Versions;
+    b: Versions;
+    c: Versions;
+    words: Int32Array;
+  };
+}
+
+/** A write that saves: under which base and epoch. */
+function save(versions: Versions): { base: number; epoch: number } {
+  return { base: versions.base, epoch: versions.noteDirty() };
+}
+
+/** Closes a snapshot as far as it goes while somebody is inside a write. */
+function tryClose(versions: Versions, epoch: number): void {
+  try {
+    versions.close(epoch);
+  } catch (error) {
+    expect(error).toBeInstanceOf(Waits);
+  }
+}
+
+/** Does something once, before the next store to a word. */
+function beforeStore(word: number, act: () => void): void {
+  const store = Atomics.store.bind(Atomics) as (a: Int32Array, i: number, v: number) => number;
+  let armed = true;
+  vi.spyOn(Atomics, 'store').mockImplementation(((a: Int32Array, i: number, v: number) => {
+    if (armed && i === word) {
+      armed = false;
+      act();
+    }
+    return store(a, i, v);
+  }) as never);
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+it('V1 the last snapshot that is closed moves neither base nor epoch under who is inside a write', () => {
+  const { a, b, c } = makeThreads();
+  const first = a.open();
+  b.enter();
+  b.noteDirty();
+  b.exit();
+  const second = a.open();
+  a.close(first);
+  b.enter();
+  c.enter();
+  expect([b.isLive, c.isLive]).toEqual([true, true]);
+  let saved = { base: -1, epoch: -1 };
+  beforeStore(DIRTY, () => {
+    tryClose(a, second);
+    saved = save(c);
+  });
+  b.noteDirty();
+  vi.restoreAllMocks();
+  b.exit();
+  c.exit();
+  const third = a.open();
+  expect(saved.epoch).toBeGreaterThan(0);
+  // What was saved before the snapshot's moment is not what it reads.
+  expect(saved.base === a.base && saved.epoch >= third).toBe(false);
+  expect(a.isClean(third)).toBe(true);
+});
