@@ -17,7 +17,7 @@ import { bytesOf, type Format, type Formatted, formatWhole, READERS } from './fo
 import { History, type RawTree } from './history.ts';
 import { HISTORY_KEY_BYTES, historyKeyBytes } from './history-key.ts';
 import { type ScanOptions, SnapshotScan } from './scan.ts';
-import { type Closed, makeVersionWords, Versions } from './versions.ts';
+import { areSameWords, type Closed, makeVersionWords, Versions } from './versions.ts';
 
 /** A put or a delete. */
 export type Operation = BatchOperation<Formatted, Formatted>;
@@ -51,7 +51,7 @@ const known = new WeakMap<PoolCore, Map<string, Known>>();
  * The database of a tree in this thread, to be given back with `release`.
  *
  * @param words  As another thread has them; undefined in the thread that has opened the store.
- * @throws {TypeError} no words, and another thread has opened the store.
+ * @throws {TypeError} no words, and another thread has opened the store; words of another database.
  */
 export function acquireDatabase(
   db: Weirpool,
@@ -67,6 +67,8 @@ export function acquireDatabase(
   let one = trees.get(tree);
   if (one === undefined) {
     const isFirst = words === undefined;
+    // All words of a store come from the thread that has opened it.
+    if (!isFirst && isOpener(core)) throw foreignHandle();
     if (isFirst && !isOpener(core)) {
       throw new TypeError(
         'Another thread has opened this store: make the database from its `handle`, with this store ' +
@@ -77,6 +79,8 @@ export function acquireDatabase(
     // What a crash has left: no snapshot is open yet.
     if (isFirst && !db.pool.handle.readOnly) rawTree(db, historyName(tree)).clear();
     trees.set(tree, one);
+  } else if (words !== undefined && !areSameWords(words, one.words)) {
+    throw foreignHandle();
   }
   const entry = one;
   entry.database ??= new Database(db, tree, entry.words, () => {
@@ -84,6 +88,10 @@ export function acquireDatabase(
   });
   entry.database.users++;
   return entry.database;
+}
+
+function foreignHandle(): TypeError {
+  return new TypeError('The handle is that of a database in another store');
 }
 
 function isOpener({ memory, thread }: PoolCore): boolean {

@@ -51,7 +51,7 @@ export interface WeirLevelHandle {
 }
 
 export interface WeirLevelOptions<K, V> extends AbstractDatabaseOptions<K, V> {
-  /** Name of the tree. Default: `level`; with a handle, what that says. */
+  /** Name of the tree. Default: `level`; with a handle, what that says, and no other one. */
   readonly tree?: string;
   /**
    * How safe a write is when its promise is fulfilled. `written`: the operating system has it, it
@@ -114,7 +114,7 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
    * @param source  A directory, which is made with its parents if it is missing: the database opens the
    *                store there, and closes it. Or a store that this thread has opened, which stays open.
    *                Or the `handle` of a database that is open in another thread of this process.
-   * @throws {TypeError} none of these; an option of the wrong type.
+   * @throws {TypeError} none of these; an option of the wrong type; a handle, and a tree that is not its.
    */
   constructor(source: WeirLevelSource, options: WeirLevelOptions<K, V> = {}) {
     const { tree, durability, store = {}, attached, ...forward } = options ?? {};
@@ -127,6 +127,12 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     }
     if (attached !== undefined && handle === undefined) {
       throw new TypeError('`attached` goes with the handle of another thread');
+    }
+    if (handle !== undefined && tree !== undefined && tree !== handle.tree) {
+      // Its words say which snapshots of its own tree are open.
+      throw new TypeError(
+        `The handle is that of the tree ${JSON.stringify(handle.tree)}: another tree's database has its own`,
+      );
     }
     this.#source = source;
     this.#tree = tree ?? handle?.tree ?? TREE_DEFAULT;

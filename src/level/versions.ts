@@ -14,6 +14,7 @@
  * Source:      the two flags (my own `active`, everybody's gate) are Dekker's: each side sets its own before
  *              it reads the other one, and Atomics are sequentially consistent (ECMAScript, memory model).
  */
+import { randomFillSync } from 'node:crypto';
 import { SLOTS_MAX } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
 
@@ -26,6 +27,9 @@ const BASE = 4;
 const SAVED = 5;
 const KEPT = 6;
 const SWEEPER = 7;
+/** Random words, by which one thread knows what it was sent twice. */
+const IDENTITY = 8;
+const IDENTITY_WORDS = 4;
 const ROWS = 32;
 // Words of a row; a row is two cache lines, so that writers of different threads share none.
 const ROW_WORDS = 32;
@@ -50,8 +54,20 @@ export function makeVersionWords(): SharedArrayBuffer {
   const buffer = new SharedArrayBuffer(
     (ROWS + SLOTS_MAX * ROW_WORDS) * Int32Array.BYTES_PER_ELEMENT,
   );
-  new Int32Array(buffer)[EPOCH] = 1;
+  const words = new Int32Array(buffer);
+  words[EPOCH] = 1;
+  words.set(randomFillSync(new Int32Array(IDENTITY_WORDS)), IDENTITY);
   return buffer;
+}
+
+/** Whether both are the same memory; each message makes another object of it. */
+export function areSameWords(a: SharedArrayBuffer, b: SharedArrayBuffer): boolean {
+  if (a === b) return true;
+  const [left, right] = [new Int32Array(a), new Int32Array(b)];
+  for (let word = IDENTITY; word < IDENTITY + IDENTITY_WORDS; word++) {
+    if (left[word] !== right[word]) return false;
+  }
+  return true;
 }
 
 /** What a thread that has closed the last snapshot, or one of many, is to do. */

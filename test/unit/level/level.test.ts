@@ -132,6 +132,23 @@ describe('opening', () => {
     expect(() => new WeirLevel('x', { attached: store })).toThrow(TypeError);
   });
 
+  it('refuses a handle for another tree, or for a store that is not its', async () => {
+    const db = await open();
+    const { handle, store } = db;
+    expect(() => new WeirLevel(handle, { tree: 'other' })).toThrow(TypeError);
+    // As a message brings it: the same memory, another object.
+    const sent = { ...handle, words: structuredClone(handle.words) };
+    const again = new WeirLevel(sent, { tree: 'level', attached: store });
+    await again.open();
+    await again.close();
+    for (const tree of ['level', 'other']) {
+      const elsewhere = await open(new SimFileSystem(DIRECTORY), { tree });
+      const mixed = new WeirLevel(handle, { attached: elsewhere.store });
+      const error = await mixed.open().catch((reason: Error) => reason);
+      expect((error as Error).cause).toBeInstanceOf(TypeError);
+    }
+  });
+
   it('has a handle and a store only while it is open', async () => {
     const db = await open();
     expect(db.handle).toMatchObject({ tree: 'level', durability: 'written' });
