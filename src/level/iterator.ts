@@ -17,6 +17,7 @@ import {
   type AbstractValueIteratorOptions,
 } from 'abstract-level';
 import type { Bounds } from '../tree/cursor.ts';
+import { attached } from './attached.ts';
 import type { Database } from './database.ts';
 import { abortError } from './errors.ts';
 import { bytesOf, type Format, type Formatted, formatPart, formatWhole } from './formats.ts';
@@ -99,7 +100,12 @@ class Reader<T> {
     this.#left = limit < 0 ? Number.POSITIVE_INFINITY : limit;
     this.#own = snapshot === undefined || snapshot === null;
     this.#epoch = snapshot?.epochIn(database) ?? database.openSnapshot();
-    this.#scan = this.#begin(this.#bounds);
+    try {
+      this.#scan = this.#begin(this.#bounds);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   #begin(bounds: Bounds): SnapshotScan {
@@ -230,7 +236,11 @@ export class WeirIterator<K, V> extends AbstractIterator<WeirLevel<K, V>, K, V> 
 
   constructor(db: WeirLevel<K, V>, database: Database, options: ReadingOptions) {
     super(db, options as AbstractIteratorOptions<K, V>);
-    this.#reader = new Reader(database, options, entryAt, options.values !== false);
+    this.#reader = attached(
+      db,
+      this,
+      () => new Reader(database, options, entryAt, options.values !== false),
+    );
   }
 
   _next(): Entry | undefined | Promise<Entry | undefined> {
@@ -259,7 +269,7 @@ export class WeirKeyIterator<K, V> extends AbstractKeyIterator<WeirLevel<K, V>, 
 
   constructor(db: WeirLevel<K, V>, database: Database, options: ReadingOptions) {
     super(db, options as AbstractKeyIteratorOptions<K>);
-    this.#reader = new Reader(database, options, keyAt, false);
+    this.#reader = attached(db, this, () => new Reader(database, options, keyAt, false));
   }
 
   _next(): Formatted | undefined | Promise<Formatted | undefined> {
@@ -288,7 +298,7 @@ export class WeirValueIterator<K, V> extends AbstractValueIterator<WeirLevel<K, 
 
   constructor(db: WeirLevel<K, V>, database: Database, options: ReadingOptions) {
     super(db, options as AbstractValueIteratorOptions<K, V>);
-    this.#reader = new Reader(database, options, valueAt, true);
+    this.#reader = attached(db, this, () => new Reader(database, options, valueAt, true));
   }
 
   _next(): Formatted | undefined | Promise<Formatted | undefined> {

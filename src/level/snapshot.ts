@@ -5,12 +5,13 @@
  * Threads:     belongs to the thread that has taken it.
  */
 import { AbstractSnapshot } from 'abstract-level';
+import { attached, type Owner } from './attached.ts';
 import type { Database } from './database.ts';
 
 /** As abstract-level declares it nowhere. */
 export interface SnapshotOptions {
   /** The database that closes it with itself. */
-  readonly owner: object;
+  readonly owner: Owner;
 }
 
 const Base = AbstractSnapshot as unknown as new (options: SnapshotOptions) => AbstractSnapshot;
@@ -22,7 +23,7 @@ export class WeirSnapshot extends Base {
   constructor(database: Database, options: SnapshotOptions) {
     super(options);
     this.#database = database;
-    this.#epoch = database.openSnapshot();
+    this.#epoch = attached(options.owner, this, () => database.openSnapshot());
   }
 
   /**

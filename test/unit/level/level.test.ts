@@ -1,9 +1,10 @@
 /** What a level database does beyond abstract-level's own suite; stores on a disk in memory. */
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { WeirpoolError } from '../../../src/errors.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
-import { historyName } from '../../../src/level/database.ts';
+import { Database, historyName } from '../../../src/level/database.ts';
 import { WeirLevel, type WeirLevelOptions } from '../../../src/level/index.ts';
+import { Versions } from '../../../src/level/versions.ts';
 import type { LogStats } from '../../../src/pool/log-stats.ts';
 import { Weirpool } from '../../../src/tree/weirpool.ts';
 
@@ -327,6 +328,41 @@ describe('snapshots', () => {
     iterators.push(db.iterator());
     expect(words[1]).toBe((epoch as number) + 1);
     for (const iterator of iterators) await iterator.close();
+    expect(historyOf(db).count()).toBe(0);
+  });
+});
+
+describe('what could not be made', () => {
+  it('keeps no database from being closed', async () => {
+    const store = await openStore(new SimFileSystem(DIRECTORY));
+    const db = new WeirLevel<string, string>(store);
+    const other = new WeirLevel<string, string>(store, { tree: 'other' });
+    await db.open();
+    await other.open();
+    const snapshot = other.snapshot();
+    expect(() => db.iterator({ snapshot })).toThrow(TypeError);
+    expect(() => db.keys({ snapshot })).toThrow(TypeError);
+    expect(() => db.values({ snapshot })).toThrow(TypeError);
+    const open = vi.spyOn(Versions.prototype, 'open').mockImplementation(() => {
+      throw new WeirpoolError('POISONED', 'test');
+    });
+    expect(() => db.snapshot()).toThrow(WeirpoolError);
+    expect(() => db.iterator()).toThrow(WeirpoolError);
+    open.mockRestore();
+    await db.close();
+    expect(db.status).toBe('closed');
+    await other.close();
+  });
+
+  it('keeps no epoch open', async () => {
+    const db = await open();
+    await db.put('key', 'a');
+    const cursor = vi.spyOn(Database.prototype, 'scan').mockImplementation(() => {
+      throw new WeirpoolError('POISONED', 'test');
+    });
+    expect(() => db.iterator()).toThrow(WeirpoolError);
+    cursor.mockRestore();
+    await db.put('key', 'b');
     expect(historyOf(db).count()).toBe(0);
   });
 });
