@@ -251,9 +251,9 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
 
   /** @internal */
   _getMany(keys: readonly Formatted[], { valueEncoding, snapshot }: ReadGiven): unknown[] {
-    const { database } = this.#opened;
-    const epoch = snapshot?.epochIn(database);
-    return keys.map((key) => database.get(key, valueEncoding as Format, epoch));
+    return this.#readMany(keys, snapshot, (database, key, epoch) =>
+      database.get(key, valueEncoding as Format, epoch),
+    );
   }
 
   /** @internal */
@@ -264,9 +264,25 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
 
   /** @internal */
   async _hasMany(keys: readonly Formatted[], { snapshot }: ReadGiven): Promise<boolean[]> {
+    return this.#readMany(keys, snapshot, (database, key, epoch) => database.has(key, epoch));
+  }
+
+  /** Reads keys of one moment: several without a snapshot have one of their own. */
+  #readMany<T>(
+    keys: readonly Formatted[],
+    snapshot: WeirSnapshot | null | undefined,
+    read: (database: Database, key: Formatted, epoch: number | undefined) => T,
+  ): T[] {
     const { database } = this.#opened;
-    const epoch = snapshot?.epochIn(database);
-    return keys.map((key) => database.has(key, epoch));
+    const given = snapshot?.epochIn(database);
+    if (given !== undefined || keys.length < 2)
+      return keys.map((key) => read(database, key, given));
+    const epoch = database.openSnapshot();
+    try {
+      return keys.map((key) => read(database, key, epoch));
+    } finally {
+      database.closeSnapshot(epoch);
+    }
   }
 
   /** @internal */

@@ -19,6 +19,13 @@ const VARIANTS: Readonly<Record<string, readonly Patch[]>> = {
   'H1 a write that saves nothing': [
     { file: DATABASE, find: 'if (versions.isLive) this.#save(keys);', replace: '' },
   ],
+  'H1 keys that are asked for together and read one by one': [
+    {
+      file: 'src/level/level.ts',
+      find: 'read(database, key, epoch)',
+      replace: 'read(database, key, undefined)',
+    },
+  ],
   'H2 a scan that asks before it reads whether anything was written': [
     {
       file: SCAN,

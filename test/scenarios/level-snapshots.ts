@@ -24,6 +24,8 @@ import { Random, testSeed } from '../support/seed.ts';
 const ACCOUNTS = 60;
 const PAIRS = 10;
 const START = 1000;
+/** Both are there, or none. */
+const TWINS = ['twin/a', 'twin/b'];
 /** Words of shared memory: the end, then a count for each writer, then a state for the victim. */
 const STOP = 0;
 const COUNTS = 1;
@@ -89,6 +91,8 @@ async function makeNoise(db: Level, index: number, random: Random): Promise<void
   const key = `noise/${index}/${random.int(200)}`;
   if (random.chance(0.5)) await db.put(key, 'n'.repeat(random.int(200)));
   else await db.del(key);
+  const type = random.chance(0.5) ? 'put' : 'del';
+  await db.batch(TWINS.map((twin) => ({ type, key: twin, value: '' })));
   if (random.chance(0.01)) await db.put(`noise/${index}/\0\0long`, 'long'.repeat(1500));
   if (random.chance(0.01)) {
     await db.clear({ gte: `noise/${index}/`, lt: `noise/${index}0`, limit: random.int(50) - 1 });
@@ -147,6 +151,16 @@ async function readSlowly(
   return reverse ? entries.reverse() : entries;
 }
 
+/** Keys that are asked for together are of one moment, without a snapshot too. */
+async function readPairs(db: Level): Promise<void> {
+  for (let n = 0; n < PAIRS; n++) {
+    const [a, b] = await db.getMany(pairKeys(n));
+    checkEqual(a, b, `pair ${n}: getMany sees a batch in part`);
+    const [first, second] = await db.hasMany(TWINS);
+    checkEqual(first, second, 'hasMany sees a batch in part');
+  }
+}
+
 async function readOnce(db: Level, job: Job, random: Random): Promise<void> {
   const before = committed(job);
   const explicit = random.chance(0.5);
@@ -154,6 +168,7 @@ async function readOnce(db: Level, job: Job, random: Random): Promise<void> {
   const reverse = random.chance(0.3);
   const iterator = db.iterator({ snapshot, reverse });
   const moment = { before, after: committed(job) };
+  await readPairs(db);
   if (random.chance(0.3)) await turn();
   const entries = await readSlowly(iterator, random, reverse);
   checkBank(entries, job, moment);
