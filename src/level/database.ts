@@ -292,7 +292,10 @@ export class Database {
   }
 
   #tidy({ clearBelow }: Closed): void {
+    // A base that is not reached any more: meanwhile epochs have begun anew.
+    if (clearBelow === 0 || (this.#versions?.base ?? 0) < clearBelow) return;
     this.#history?.clearBelow(clearBelow);
+    this.#versions?.noteCleared(clearBelow);
   }
 
   #sweep(): void {

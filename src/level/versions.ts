@@ -29,6 +29,8 @@ const KEPT = 6;
 const SWEEPER = 7;
 /** Random words, by which one thread knows what it was sent twice. */
 const IDENTITY = 8;
+/** Base below which all is cleared: who was to do it may have died, or failed. */
+const CLEARED = 12;
 const IDENTITY_WORDS = 4;
 const ROWS = 32;
 // Words of a row; a row is two cache lines, so that writers of different threads share none.
@@ -70,7 +72,7 @@ export function areSameWords(a: SharedArrayBuffer, b: SharedArrayBuffer): boolea
   return true;
 }
 
-/** What a thread that has closed the last snapshot, or one of many, is to do. */
+/** What a thread that has closed the last snapshot, or one of many, is to do, and to note then. */
 export interface Closed {
   /** Everything saved under a base below this one is needed no more; 0: nothing is to be cleared. */
   readonly clearBelow: number;
@@ -266,16 +268,27 @@ export class Versions {
       this.#dropRow(slot);
     }
     Atomics.store(words, LIVE, 0);
-    if (Atomics.load(words, DIRTY) < Math.max(Atomics.load(words, BASE), 1))
-      return NOTHING_TO_CLEAR;
-    // A writer that has seen `live` saves under the base and the epoch that it has found (V1).
-    this.#drain();
-    const next = Atomics.load(words, EPOCH) + 1;
-    Atomics.store(words, BASE, next);
-    Atomics.store(words, EPOCH, next);
-    Atomics.store(words, SAVED, 0);
-    Atomics.store(words, KEPT, 0);
-    return { clearBelow: next };
+    if (Atomics.load(words, DIRTY) >= Math.max(Atomics.load(words, BASE), 1)) {
+      // A writer that has seen `live` saves under the base and the epoch that it has found (V1).
+      this.#drain();
+      const next = Atomics.load(words, EPOCH) + 1;
+      Atomics.store(words, BASE, next);
+      Atomics.store(words, EPOCH, next);
+      Atomics.store(words, SAVED, 0);
+      Atomics.store(words, KEPT, 0);
+    }
+    const base = Atomics.load(words, BASE);
+    return Atomics.load(words, CLEARED) >= base ? NOTHING_TO_CLEAR : { clearBelow: base };
+  }
+
+  /** Says that everything below a base is cleared; until somebody does, `close` asks for it again. */
+  noteCleared(base: number): void {
+    const words = this.#words;
+    for (;;) {
+      const before = Atomics.load(words, CLEARED);
+      if (before >= base) return;
+      if (Atomics.compareExchange(words, CLEARED, before, base) === before) return;
+    }
   }
 
   /**
@@ -291,6 +304,7 @@ export class Versions {
       this.#drain();
       clearAll();
       Atomics.store(words, DIRTY, 0);
+      Atomics.store(words, CLEARED, 0);
       Atomics.store(words, BASE, 0);
       Atomics.store(words, EPOCH, 1);
     } finally {

@@ -87,3 +87,29 @@ it('V1 the last snapshot that is closed moves neither base nor epoch under who i
   expect(saved.base === a.base && saved.epoch >= third).toBe(false);
   expect(a.isClean(third)).toBe(true);
 });
+
+it('H3 what nobody has cleared is to be cleared by the next who closes the last snapshot', () => {
+  const { a, b } = makeThreads();
+  const first = a.open();
+  b.enter();
+  save(b);
+  b.exit();
+  const { clearBelow } = a.close(first);
+  expect(clearBelow).toBeGreaterThan(first);
+  // Who was to do it has died; nothing was written since.
+  expect(b.close(b.open())).toEqual({ clearBelow });
+  b.noteCleared(clearBelow);
+  expect(a.close(a.open())).toEqual({ clearBelow: 0 });
+});
+
+it('H3 what is saved while the last snapshot closes is cleared with the rest', () => {
+  const { a, b } = makeThreads();
+  const first = a.open();
+  b.enter();
+  save(b);
+  tryClose(a, first); // which would wait
+  const saved = save(b);
+  b.exit();
+  const { clearBelow } = a.close(a.open());
+  expect(clearBelow).toBeGreaterThan(saved.base);
+});
