@@ -20,7 +20,15 @@ import { Buffer } from 'node:buffer';
 import { COLLECT_KEYS, COLLECT_VALUES, type Cursor } from '../tree/cursor.ts';
 import { keyIn as rawKeyIn, valueIn as rawValueIn } from '../tree/range.ts';
 import type { BatchOperation, Tree } from '../tree/tree.ts';
-import { epochIn, escapedIn, historyBase, historyBound, historyKey, keyIn } from './history-key.ts';
+import {
+  epochIn,
+  escapedIn,
+  historyBase,
+  historyBound,
+  historyKey,
+  historyKeyBytes,
+  keyIn,
+} from './history-key.ts';
 import type { OpenEpochs, Versions } from './versions.ts';
 
 /** A tree whose keys and values are bytes, or strings that are stored as UTF-8. */
@@ -59,8 +67,10 @@ export class History {
   readonly #main: RawTree;
   readonly #tree: RawTree;
   readonly #versions: Versions;
+  readonly #keyBytesMax: number;
 
   constructor(main: RawTree, tree: RawTree, versions: Versions) {
+    this.#keyBytesMax = tree.limits.keyBytesMax;
     this.#main = main;
     this.#tree = tree;
     this.#versions = versions;
@@ -76,6 +86,7 @@ export class History {
     let bytes = 0;
     for (const given of keys) {
       const key = typeof given === 'string' ? Buffer.from(given) : given;
+      if (!this.#hasRoomFor(key)) continue;
       // In this order, see above.
       const value = this.#main.get(key) as Buffer | undefined;
       const historical = historyKey(base, key, epoch);
@@ -104,6 +115,7 @@ export class History {
   /** What is saved of a key for a snapshot; undefined: the main tree has it still. */
   find(key: Uint8Array | string, epoch: number): { value: Buffer | undefined } | undefined {
     const bytes = typeof key === 'string' ? Buffer.from(key) : key;
+    if (!this.#hasRoomFor(bytes)) return undefined;
     const { base } = this.#versions;
     const low = historyKey(base, bytes, epoch);
     // Most snapshots are the youngest: nothing is saved under a later epoch.
@@ -125,12 +137,25 @@ export class History {
     const { base } = this.#versions;
     const { low, lowExclusive, high, highInclusive } = range;
     const bounds = {
-      low: low === undefined ? historyBase(base) : historyBound(base, low, lowExclusive),
+      low: low === undefined ? historyBase(base) : this.#bound(base, low, lowExclusive),
       lowExclusive: false,
-      high: high === undefined ? historyBase(base + 1) : historyBound(base, high, highInclusive),
+      high: high === undefined ? historyBase(base + 1) : this.#bound(base, high, highInclusive),
       highInclusive: false,
     };
     return new SavedScan(this.#tree.cursor(bounds, { what: BOTH, reverse }), epoch);
+  }
+
+  /** Whether a key may be there at all: what the history has no room for, nobody could put. */
+  #hasRoomFor(key: Uint8Array): boolean {
+    return historyKeyBytes(key) <= this.#keyBytesMax;
+  }
+
+  /**
+   * A bound, without what goes beyond the longest key. No key of the history is the beginning of a bound,
+   * so that each lies on the same side of the shorter one.
+   */
+  #bound(base: number, key: Uint8Array, behind: boolean): Buffer {
+    return historyBound(base, key, behind).subarray(0, this.#keyBytesMax);
   }
 
   // --- clearing ------------------------------------------------------------------------------------------

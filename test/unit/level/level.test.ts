@@ -195,6 +195,38 @@ describe('limits', () => {
     }
   });
 
+  it('let keys that nobody could put be asked for and deleted, with a snapshot open', async () => {
+    const db = await open();
+    const { keyBytesMax } = db.store.tree('level').limits;
+    const longest = 'k'.repeat(keyBytesMax - 10);
+    const most = 'z'.repeat(keyBytesMax - 12);
+    for (const key of [longest, 'm', most]) await db.put(key, 'a');
+    const snapshot = db.snapshot();
+    const operations = [longest, 'm', most].map(
+      (key) => ({ type: 'put', key, value: 'b' }) as const,
+    );
+    await db.batch(operations);
+    // Beyond the longest by one byte, by all of what is added to it, and by what zero bytes count.
+    const keys = ['.', '\0', '..........'].map((more) => longest + more);
+    keys.push('\0'.repeat(keyBytesMax - 1), `${most}${'\0'.repeat(11)}`);
+    for (const key of keys) {
+      await db.del(key);
+      await db.batch([
+        { type: 'put', key: 'n', value: 'b' },
+        { type: 'del', key },
+      ]);
+      expect(await db.get(key, { snapshot })).toBe(undefined);
+      expect(await db.has(key, { snapshot })).toBe(false);
+      const all = [longest, 'm', most];
+      expect(await db.keys({ gte: key, snapshot }).all()).toEqual(all.filter((a) => a > key));
+      expect(await db.keys({ gt: key, snapshot }).all()).toEqual(all.filter((a) => a > key));
+      expect(await db.keys({ lt: key, snapshot }).all()).toEqual(all.filter((a) => a < key));
+      expect(await db.values({ lte: key, reverse: true, snapshot }).all()).toEqual(
+        all.filter((a) => a < key).map(() => 'a'),
+      );
+    }
+  });
+
   it('let a batch replace as much as it may write, with a snapshot open', async () => {
     const db = await open();
     const value = 'v'.repeat(900);
