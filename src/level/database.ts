@@ -7,6 +7,7 @@
  * Threads:     one object for each thread and tree, shared by all that use the tree there.
  */
 import type { Buffer } from 'node:buffer';
+import { WeirpoolError } from '../errors.ts';
 import { H_OPENER } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
 import { type Bounds, isEmpty } from '../tree/cursor.ts';
@@ -125,11 +126,12 @@ export class Database {
     this.#history = new History(this.main, rawTree(db, historyName(tree)), versions);
   }
 
-  /** Gives it back; what its last user has open ends with it. */
+  /** Gives it back; what its last user has open ends with it. A store that has stopped is let go too. */
   release(): void {
     if (--this.users > 0) return;
     this.#forget();
-    if (this.#versions !== undefined) this.#tidy(this.#versions.leave());
+    const versions = this.#versions;
+    if (versions !== undefined) ending(() => this.#tidy(versions.leave()));
   }
 
   // --- writing -------------------------------------------------------------------------------------------
@@ -284,10 +286,11 @@ export class Database {
     return versions.open();
   }
 
+  /** Errors of the store are none of it: the snapshot is closed all the same. */
   closeSnapshot(epoch: number): void {
     const versions = this.#versions;
     if (versions === undefined) return;
-    this.#tidy(versions.close(epoch));
+    ending(() => this.#tidy(versions.close(epoch)));
     if (versions.isLive) this.#sweep();
   }
 
@@ -309,6 +312,18 @@ export class Database {
       .finally(() => {
         this.#sweeping = false;
       });
+  }
+}
+
+/**
+ * Does what is to be done at an end. A store that fails there says so to who uses it; what is not cleared
+ * is cleared by the next who can, or when the store is opened again.
+ */
+function ending(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof WeirpoolError)) throw error;
   }
 }
 

@@ -232,8 +232,11 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     const state = this.#state;
     if (state === undefined) return;
     this.#state = undefined;
-    state.database.release();
-    if (state.owned) await state.store.close();
+    try {
+      state.database.release();
+    } finally {
+      if (state.owned) await state.store.close();
+    }
   }
 
   // --- reading -------------------------------------------------------------------------------------------

@@ -364,6 +364,24 @@ describe('snapshots', () => {
   });
 });
 
+it('a store that has stopped is closed at once, with all that is open', async () => {
+  const disk = new SimFileSystem(DIRECTORY);
+  const db = await open(disk);
+  await db.put('key', 'a');
+  const iterator = db.iterator();
+  const snapshot = db.snapshot();
+  await db.put('key', 'b');
+  db.store.pool.core.thread.poison(new WeirpoolError('WORKER_DIED', 'test'));
+  expect((await codesOf(db.put('key', 'c')))[0]).toBe('POISONED');
+  await snapshot.close();
+  await db.close();
+  expect(db.status).toBe('closed');
+  await iterator.close();
+  const again = await open(disk);
+  expect(await again.get('key')).toBe('b');
+  expect(historyOf(again).count()).toBe(0);
+});
+
 describe('what could not be made', () => {
   it('keeps no database from being closed', async () => {
     const store = await openStore(new SimFileSystem(DIRECTORY));
