@@ -19,7 +19,8 @@ import { SLOTS_MAX } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
 
 // Words of the header.
-const GATE = 0;
+/** 0: open; else the token of who has closed it. */
+export const GATE = 0;
 const EPOCH = 1;
 const DIRTY = 2;
 const LIVE = 3;

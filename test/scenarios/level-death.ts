@@ -12,9 +12,9 @@ import { isMainThread, workerData } from 'node:worker_threads';
 import { Weirpool } from '../../src/index.ts';
 import { historyName } from '../../src/level/database.ts';
 import { WeirLevel, type WeirLevelHandle } from '../../src/level/index.ts';
-import { Versions } from '../../src/level/versions.ts';
+import { GATE, Versions } from '../../src/level/versions.ts';
 import { waitAsync } from '../../src/memory/wait-async.ts';
-import { check, checkEqual, sleepSync, startWorker } from '../support/checks.ts';
+import { check, checkEqual, startWorker } from '../support/checks.ts';
 
 type What = 'write' | 'gate' | 'snapshot';
 
@@ -81,13 +81,23 @@ async function dieInWrite(db: WeirLevel): Promise<void> {
   await goOn(db);
 }
 
+async function awaitGateClosed(db: WeirLevel): Promise<void> {
+  const words = new Int32Array(db.handle.words);
+  const end = performance.now() + 20_000;
+  while (Atomics.load(words, GATE) === 0) {
+    check(performance.now() < end, 'the worker has closed the gate');
+    await new Promise((done) => setTimeout(done, 1));
+  }
+}
+
 async function dieWithGate(db: WeirLevel): Promise<void> {
   const { core } = db.store.pool;
   // Of this very thread: it must be inside a write when the other one closes the gate.
   const versions = new Versions(core, db.handle.words);
   versions.enter();
   const end = await startDying(db, 'gate');
-  sleepSync(50);
+  // The gate is closed now, and stays so, for this thread is inside.
+  await awaitGateClosed(db);
   await end();
   versions.exit();
   await db.put('key 1', 'first');
