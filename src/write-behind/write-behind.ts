@@ -122,9 +122,15 @@ export class WriteBehind<K, V> implements AsyncDisposable {
     assertStore(store);
     commonOf(options);
     const cache = new WriteBehind({ ...openCache(db, options), store, options });
-    const failures = await advance(cache.#work.endLeftDeletes(false));
-    if (failures.length > 0) cache.#tell(new BackingStoreError(failures, 'not_applied'));
-    return cache;
+    try {
+      const failures = await advance(cache.#work.endLeftDeletes(false));
+      if (failures.length > 0) cache.#tell(new BackingStoreError(failures, 'not_applied'));
+      return cache;
+    } catch (error) {
+      // Nobody has the object: nobody else could close it.
+      await cache.close({ flush: false });
+      throw error;
+    }
   }
 
   /**
@@ -132,6 +138,8 @@ export class WriteBehind<K, V> implements AsyncDisposable {
    *
    * @param db       The Weirpool of `handle.db`, which this thread has joined.
    * @param options  Codecs as the opener's; how this thread flushes by itself.
+   * @throws {WeirpoolError} `CACHE_OPEN`: this thread has it; `CACHE_CLOSED`: the handle is of an earlier
+   *         opening. {TypeError}, {RangeError} as `open`.
    */
   static attach<K = string, V = unknown>(
     db: Weirpool,

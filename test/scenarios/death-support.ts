@@ -2,7 +2,7 @@
  * What the scenarios about dying threads share: ways to die, a store with hooks, a look at the raw
  * words of the control memory.
  */
-import { isMainThread, Worker } from 'node:worker_threads';
+import { isMainThread, type TransferListItem, Worker } from 'node:worker_threads';
 import {
   B_WAITERS,
   DESC_B,
@@ -47,9 +47,14 @@ export interface Ending {
 }
 
 /** Starts a worker that may end in any way. */
-export function startMortal(self: string, data: unknown): Ending {
+export function startMortal(
+  self: string,
+  data: unknown,
+  transferList: TransferListItem[] = [],
+): Ending {
   const worker = new Worker(new URL(self), {
     workerData: data,
+    transferList,
     resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 8 },
   });
   worker.on('error', () => undefined);

@@ -3,18 +3,24 @@
  *
  * Argument: the play. `hammer`: all put, get, delete and flush at once, with less room than keys;
  * `dead-write`, `dead-write-sync`: a worker dies while its store writes; `dead-delete`: while it
- * deletes; `apart`: who may open, who must attach.
+ * deletes; `apart`: who may open, who must attach; `opener-closes`, `opener-dies`: while another one has it.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isMainThread, threadId, workerData } from 'node:worker_threads';
+import {
+  isMainThread,
+  MessageChannel,
+  type MessagePort,
+  threadId,
+  workerData,
+} from 'node:worker_threads';
 import { Weirpool } from '../../src/index.ts';
 import { type BackingStore, type CacheHandle, WriteBehind } from '../../src/write-behind/index.ts';
 import { check, checkEqual, checkThrows, startWorker } from '../support/checks.ts';
 import { Random, testSeed } from '../support/seed.ts';
 import { turn } from '../write-behind/stores.ts';
-import { Signals, startMortal } from './death-support.ts';
+import { pause, Signals, startMortal } from './death-support.ts';
 
 type Cache = WriteBehind<number, number>;
 
@@ -77,15 +83,19 @@ class SharedStore implements BackingStore<number, number> {
 }
 
 interface Task {
-  readonly role: 'hammer' | 'write' | 'delete' | 'apart';
+  readonly role: 'hammer' | 'write' | 'delete' | 'apart' | 'stay' | 'open';
   readonly index: number;
   readonly seed: number;
   readonly handle: CacheHandle;
   readonly store: SharedArrayBuffer;
   readonly words: Int32Array;
+  /** Hands the handle on: `open` to `stay`. */
+  readonly port?: MessagePort;
 }
 
 const STARTED = 0;
+const OPENED = 1;
+const LEAVE = 2;
 
 // --- workers -------------------------------------------------------------------------------------
 
@@ -116,7 +126,44 @@ async function hammer(cache: Cache, store: SharedStore, index: number, seed: num
   }
 }
 
-async function work({ role, index, seed, handle, store: buffer, words }: Task): Promise<void> {
+/** Opens the cache for another thread, and lives until it is ended. */
+async function openFor(task: Task): Promise<void> {
+  const db = await Weirpool.attach(task.handle.db);
+  const cache = await WriteBehind.open<number, number>(db, new SharedStore(task.store), {
+    key,
+    name: 'mortal',
+  });
+  task.port?.postMessage(cache.handle);
+  setInterval(() => undefined, 1000);
+}
+
+/** Has a cache until it is told to leave it. */
+async function stay({ handle, store, words, port }: Task): Promise<void> {
+  const db = await Weirpool.attach(handle.db);
+  const of = port === undefined ? handle : await received(port);
+  const cache: Cache = WriteBehind.attach(db, of, new SharedStore(store), { key });
+  await cache.put(2, 20);
+  const signals = new Signals(words);
+  signals.raise(OPENED);
+  await signals.wait(LEAVE);
+  checkEqual(cache.isDirty(2), true, 'what was put is dirty');
+  await cache.close();
+  await db.close();
+}
+
+function received(port: MessagePort): Promise<CacheHandle> {
+  return new Promise((resolve) => {
+    port.once('message', (handle: CacheHandle) => {
+      port.close();
+      resolve(handle);
+    });
+  });
+}
+
+async function work(of: Task): Promise<void> {
+  if (of.role === 'open') return openFor(of);
+  if (of.role === 'stay') return stay(of);
+  const { role, index, seed, handle, store: buffer, words } = of;
   const db = await Weirpool.attach(handle.db);
   const store = new SharedStore(buffer, seed);
   const signals = new Signals(words);
@@ -155,6 +202,8 @@ interface Stage {
   readonly store: SharedStore;
   readonly task: (role: Task['role'], index: number, seed: number) => Task;
   readonly signals: Signals;
+  /** Opens another cache. */
+  readonly open: (name: string) => Promise<Cache>;
 }
 
 /** A worker has begun a change of the store that does not end; it dies, with what it has claimed. */
@@ -222,6 +271,53 @@ const plays: Readonly<Record<string, (stage: Stage) => Promise<void>>> = {
     checkEqual(cache.size, 0, 'entries');
   },
 
+  /** The opener closes while another thread has the cache. */
+  async 'opener-closes'({ db, store, signals, open, task }) {
+    const cache = await open('mortal');
+    const { done } = startWorker(import.meta.url, { ...task('stay', 0, 0), handle: cache.handle });
+    await signals.wait(OPENED);
+    await cache.close({ flush: false });
+    const error = await open('mortal').catch((reason: unknown) => reason);
+    checkEqual((error as { code?: string }).code, 'CACHE_OPEN', 'opening what another thread has');
+    const again: Cache = WriteBehind.attach(db, cache.handle, store, { key });
+    checkEqual(again.peek(2), 20, 'what the other one has put');
+    await again.close({ flush: false });
+    signals.raise(LEAVE);
+    checkEqual(await done, 0, 'exit code');
+    checkEqual(store.content[2], 20, 'the value in the store');
+    const last = await open('mortal');
+    checkThrows(
+      () => WriteBehind.attach(db, cache.handle, store, { key }),
+      'CACHE_OPEN',
+      'the old handle, here',
+    );
+    await last.close();
+    checkThrows(
+      () => WriteBehind.attach(db, cache.handle, store, { key }),
+      'CACHE_CLOSED',
+      'the old handle',
+    );
+  },
+
+  /** The opener dies while another thread has the cache. */
+  async 'opener-dies'({ store, signals, open, task }) {
+    const { port1, port2 } = new MessageChannel();
+    const opener = startMortal(import.meta.url, { ...task('open', 0, 0), port: port1 }, [port1]);
+    const user = startMortal(import.meta.url, { ...task('stay', 1, 0), port: port2 }, [port2]);
+    await signals.wait(OPENED);
+    await opener.worker.terminate();
+    await opener.gone;
+    for (let n = 0; n < 20; n++) {
+      const error = await open('mortal').catch((reason: unknown) => reason);
+      checkEqual((error as { code?: string }).code, 'CACHE_OPEN', 'opening what another one has');
+      await pause(50);
+    }
+    signals.raise(LEAVE);
+    await user.gone;
+    checkEqual(store.content[2], 20, 'the value in the store');
+    await (await open('mortal')).close();
+  },
+
   async apart({ db, cache, store, task }) {
     await cache.put(1, 10);
     const again = await WriteBehind.open(db, store, { key }).catch((reason: unknown) => reason);
@@ -259,7 +355,8 @@ async function main(name: string): Promise<void> {
       store: store.buffer,
       words,
     });
-    await play({ db, cache, store, task, signals });
+    const open: Stage['open'] = (name) => WriteBehind.open(db, store, { ...options, name });
+    await play({ db, cache, store, task, signals, open });
     await cache.close();
     const again = await WriteBehind.open<number, number>(db, store, options);
     checkEqual(again.dirtyCount, 0, 'dirty entries after reopening');

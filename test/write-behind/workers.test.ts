@@ -19,6 +19,13 @@ const NOBODY_DIES: Patch = {
   replace: 'if (this.#isDead(seen - 1) && seen < 0) this.#free(stripe, seen);',
 };
 
+/** A thread that attaches leaves no trace of it. */
+const KNOWS_NOBODY: Patch = {
+  file: 'src/write-behind/open.ts',
+  find: 'members: [...others, me] };',
+  replace: 'members: others.concat([me].slice(1)) };',
+};
+
 /** A change is made whatever has become of the entry. */
 const UNGUARDED: Patch = {
   file: 'src/write-behind/entry-guards.ts',
@@ -66,6 +73,16 @@ describe('a cache of several threads', { timeout: TIMEOUT_MS * 3 }, () => {
         timeoutMs: TIMEOUT_MS,
         variantTimeoutMs: HANG_MS,
         symptom: 'hang',
+      });
+    },
+  );
+
+  it.each(['opener-closes', 'opener-dies'])(
+    'B8 is opened again only when no thread has it: %s',
+    async (play) => {
+      await expectCaught('write-behind-workers', [KNOWS_NOBODY], {
+        args: [play],
+        timeoutMs: TIMEOUT_MS,
       });
     },
   );
