@@ -121,6 +121,10 @@ export class CacheWork<K, V> {
       flight.token = token;
       let value: V | undefined;
       try {
+        // Another thread may have put it since the last look: the token would not tell. Once that is
+        // written and evicted, what a store gives that has looked before would be kept.
+        const put = entries.get(key);
+        if (put !== undefined) return put;
         value = yield* this.#readOnce(key, sync);
         if (yield* this.#keep(key, value, token, sync)) return value;
       } finally {

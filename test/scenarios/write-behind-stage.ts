@@ -24,6 +24,8 @@ interface Stage {
   readonly other: DurableEntries<string, number>;
   /** Before the next change of several trees; it must come to that. */
   readonly before: (meanwhile: () => unknown) => void;
+  /** After the next look at an entry; it must come to that. */
+  readonly afterLook: (meanwhile: () => unknown) => void;
 }
 
 const plays: Readonly<Record<string, (stage: Stage) => void>> = {
@@ -59,6 +61,26 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
     before(() => cache.deleteSync('a'));
     checkEqual(cache.getSync('a'), undefined, 'a');
     checkEqual(cache.contains('a'), false, 'a is cached');
+  },
+
+  /** A key is put between the look at it and its read, written and evicted before that ends. */
+  'late-read'({ cache, store, other, afterLook }) {
+    store.content.set('a', 1);
+    afterLook(() => other.put('a', 2, 0));
+    const { read } = store;
+    store.read = (key) => {
+      const old = read.call(store, key);
+      const dirty = other.dirty('a');
+      if (dirty === undefined) return old;
+      store.write('a', dirty.value);
+      other.written('a', dirty);
+      other.evict({ key: 'a', dirty: false, ...dirty });
+      return old;
+    };
+    checkEqual(cache.getSync('a'), 2, 'a');
+    cache.flushSync();
+    checkEqual(store.content.get('a'), 2, 'a in the store');
+    checkEqual(cache.getSync('a'), 2, 'a at the end');
   },
 
   /** The last room is taken between the look at it and the insertion (capacity 2). */
@@ -115,6 +137,24 @@ function interrupt(trees: TreeStore, meanwhile: () => unknown): () => boolean {
   return () => done;
 }
 
+/** Runs `meanwhile` after the next call of `read`. */
+function follow(trees: TreeStore, meanwhile: () => unknown): () => boolean {
+  const { read } = trees;
+  let done = false;
+  Object.defineProperty(trees, 'read', {
+    configurable: true,
+    value: (...args: Parameters<TreeStore['read']>): unknown => {
+      const found = read.apply(trees, args);
+      if (!done) {
+        done = true;
+        meanwhile();
+      }
+      return found;
+    },
+  });
+  return () => done;
+}
+
 const play = plays[process.argv[2] ?? ''];
 check(play !== undefined, 'there is no such play');
 const log = { ringBytes: RING_BYTES, segmentBytes: RING_BYTES, bytesMax: 2 ** 20 };
@@ -128,6 +168,9 @@ const happened: (() => boolean)[] = [];
 const before = (meanwhile: () => unknown): void => {
   happened.push(interrupt(trees, meanwhile));
 };
+const afterLook = (meanwhile: () => unknown): void => {
+  happened.push(follow(trees, meanwhile));
+};
 const other = new DurableEntries<string, number>({
   db,
   prefix: 'write-behind/cache',
@@ -136,7 +179,7 @@ const other = new DurableEntries<string, number>({
   value: codecOf<number>('json', 'value'),
   durability: 'written',
 });
-play({ cache, store, other, before });
+play({ cache, store, other, before, afterLook });
 check(happened.length > 0 && happened.every((did) => did()), 'the moment has not come');
 await cache.close({ flush: false });
 await db.close();

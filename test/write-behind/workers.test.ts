@@ -39,6 +39,12 @@ const FILLS_ANYWAY: Patch = {
   replace: '() => true)',
 };
 
+const LOOKS_ONCE: Patch = {
+  file: 'src/write-behind/cache-work.ts',
+  find: 'if (put !== undefined) return put;',
+  replace: 'if (put !== undefined && reads < 0) return put;',
+};
+
 const NO_LOOK_AT_ROOM: Patch = {
   file: DURABLE,
   find: 'also: () => this.size < this.capacity && also(),',
@@ -58,6 +64,7 @@ describe('a cache of several threads', { timeout: TIMEOUT_MS * 3 }, () => {
     ['drop', UNGUARDED],
     ['fill', FILLS_ANYWAY],
     ['full', NO_LOOK_AT_ROOM],
+    ['late-read', LOOKS_ONCE],
   ] as const)('B1 B3 loses no change of another thread: %s', async (play, patch) => {
     await expectCaught('write-behind-stage', [patch], {
       args: [play],
