@@ -116,10 +116,15 @@ export class DurableEntries<K, V> implements Entries<K, V> {
     words.addSize(this.#order.count());
     words.addDirty(this.#dirty.count());
     words.addDeletes(this.#deletes.count());
-    const last = [this.#order.last(), this.#dirty.last()].map((entry) =>
-      entry === undefined ? 0 : readSequence(entry[0]),
-    );
-    words.startAfter(Math.max(...last));
+    let last = 0;
+    for (const entry of [this.#order.last(), this.#dirty.last()]) {
+      if (entry !== undefined) last = Math.max(last, readSequence(entry[0]));
+    }
+    // What a deletion that was left knows may be gone already: nothing else may ever look like it.
+    for (const doomed of this.#deletes.values()) {
+      last = Math.max(last, decodeDoomed(doomed)?.inserted ?? 0);
+    }
+    words.startAfter(last);
   }
 
   get capacity(): number {

@@ -164,4 +164,30 @@ describe('a durable cache', () => {
     await again.flush();
     expect(store.content.get('a')).toBe(2);
   });
+
+  it('a deletion that was left takes no entry that was put after the crash', async () => {
+    const store = new PlainStore();
+    const disk = newDisk();
+    const cache = await openDurable(await openDb(disk), store, { capacity: 1 });
+    await cache.put('a', 1);
+    await cache.flush();
+    let image: SimFileSystem | undefined;
+    store.failure = (operation, key) => {
+      if (operation !== 'delete' || key !== 'a') return undefined;
+      // Meanwhile the entry is evicted, and the last one goes: no tree but the deletions knows a number.
+      cache.putSync('b', 1);
+      cache.deleteSync('b');
+      cache.durableSync();
+      image = disk.afterKill();
+      return undefined;
+    };
+    await cache.delete('a');
+    store.failure = (operation) => (operation === 'delete' ? new Error('down') : undefined);
+    const db = await openDb(image);
+    const again = await openDurable(db, store, { capacity: 1, onError: () => undefined });
+    await again.put('a', 2);
+    store.failure = () => undefined;
+    await again.flush();
+    expect([again.peek('a'), store.content.get('a')]).toEqual([2, 2]);
+  });
 });
