@@ -17,7 +17,9 @@ import {
   type Doomed,
   type Entries,
   isSameStamp,
+  isTaken,
   type ReadToken,
+  type Stamp,
 } from './entries.ts';
 import { asynchronous, BackingStoreError, type StoreFailure } from './failure.ts';
 import { advance, isPromise, type Steps } from './steps.ts';
@@ -305,21 +307,37 @@ export class CacheWork<K, V> {
   *delete(key: K, sync: boolean): Steps<boolean> {
     const { claims } = this.#entries;
     const id = this.#entries.idOf(key);
-    if (this.#waiting.has(id)) {
-      yield* this.#room.take(ROOM, sync);
-      this.#room.release(ROOM);
-    }
+    const doomed = { key, stamp: yield* this.#stampAtCall(key, id, sync) };
     yield* claims.take(id, sync);
     try {
-      const doomed = this.#entries.beginDelete(key);
-      yield* this.#deleteDoomed(doomed, sync);
+      // What was put since the call wins. If another thread has written it too, deleting would lose it.
+      if (!this.#isReplaced(doomed)) yield* this.#deleteDoomed(doomed, sync);
       return doomed.stamp !== undefined;
     } finally {
       claims.release(id);
     }
   }
 
+  /** What the deletion is of: before any put that is called later, behind one that waits for room. */
+  *#stampAtCall(key: K, id: unknown, sync: boolean): Steps<Stamp | undefined> {
+    if (!this.#waiting.has(id)) return this.#entries.stampOf(key);
+    yield* this.#room.take(ROOM, sync);
+    try {
+      return this.#entries.stampOf(key);
+    } finally {
+      this.#room.release(ROOM);
+    }
+  }
+
+  /** Something else was put, and has been written. */
+  #isReplaced(doomed: Doomed<K>): boolean {
+    const { key } = doomed;
+    const now = this.#entries.stampOf(key);
+    return now !== undefined && !isTaken(now, doomed) && !this.#entries.isDirty(key);
+  }
+
   *#deleteDoomed(doomed: Doomed<K>, sync: boolean): Steps<void> {
+    this.#entries.beginDelete(doomed);
     try {
       yield* this.#deleteInStore(doomed.key, sync);
     } catch (error) {

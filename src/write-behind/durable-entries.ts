@@ -439,13 +439,15 @@ export class DurableEntries<K, V> implements Entries<K, V> {
 
   // --- deleting ----------------------------------------------------------------------------------------------------
 
-  beginDelete(key: K): Doomed<K> {
+  stampOf(key: K): Stamp | undefined {
+    return this.#headerOf(this.#key.encode(key));
+  }
+
+  beginDelete({ key, stamp }: Doomed<K>): void {
     const encoded = this.#key.encode(key);
-    const stamp = this.#headerOf(encoded);
     this.words.addDeletes(1);
     this.#deletes.put(asBytes(encoded), encodeDoomed(stamp));
     this.words.moveEpoch(stripeOf(textOf(encoded)));
-    return { key, stamp };
   }
 
   endDelete(doomed: Doomed<K>): void {

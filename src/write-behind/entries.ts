@@ -40,7 +40,7 @@ export interface ReadToken {
   readonly epoch: number;
 }
 
-/** What a key was when its deletion began. */
+/** What a key was when its deletion was asked for. */
 export interface Doomed<K> {
   readonly key: K;
   /** Undefined: not cached. */
@@ -85,9 +85,11 @@ export interface Entries<K, V> {
   markClean(key: K): boolean;
   noteFlush(): void;
 
+  /** Of what is cached now. */
+  stampOf(key: K): Stamp | undefined;
   /** Deleting in three steps: while the store is at it, the entry is still there. */
-  beginDelete(key: K): Doomed<K>;
-  /** Drops what was there when it began, or was read since; what was put since stays. */
+  beginDelete(doomed: Doomed<K>): void;
+  /** Drops what was there when it was asked for, or was read since; what was put since stays. */
   endDelete(doomed: Doomed<K>): void;
   cancelDelete(doomed: Doomed<K>): void;
   /** Deletions that somebody has begun who is no longer there. Beside them, live ones. */

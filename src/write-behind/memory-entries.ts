@@ -227,13 +227,13 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
 
   // --- deleting ------------------------------------------------------------------------------------------
 
-  beginDelete(key: K): Doomed<K> {
-    const id = this.idOf(key);
-    this.#touch(id);
-    const entry = this.#entries.get(id);
-    const stamp =
-      entry === undefined ? undefined : { inserted: entry.inserted, version: entry.version };
-    return { key, stamp };
+  stampOf(key: K): Stamp | undefined {
+    const entry = this.#entries.get(this.idOf(key));
+    return entry === undefined ? undefined : { inserted: entry.inserted, version: entry.version };
+  }
+
+  beginDelete({ key }: Doomed<K>): void {
+    this.#touch(this.idOf(key));
   }
 
   endDelete(doomed: Doomed<K>): void {

@@ -201,6 +201,22 @@ const plays: Readonly<Record<string, Play>> = {
     checkEqual(store.content.get('a'), 2, 'a in the store');
   },
 
+  /** A put after a delete that waits for a write of the same key. */
+  async 'put-behind-delete'({ cache, store }) {
+    await cache.put('a', 1);
+    const flush = cache.flush();
+    await turn();
+    const deleted = cache.delete('a');
+    await cache.put('a', 2);
+    await land(store, 'write a=1');
+    await land(store, 'delete a');
+    checkEqual(await deleted, true, 'a was cached');
+    await flush;
+    checkEqual(cache.peek('a'), 2, 'what is cached');
+    await at(store, cache.flush());
+    checkEqual(store.content.get('a'), 2, 'a in the store');
+  },
+
   /** Two flushes at once. */
   async 'two-flushes'({ cache, store }) {
     await cache.put('a', 1);

@@ -12,7 +12,7 @@ import { DurableEntries } from '../../src/write-behind/durable-entries.ts';
 import { WriteBehind } from '../../src/write-behind/index.ts';
 import { SharedWords } from '../../src/write-behind/words.ts';
 import { check, checkEqual } from '../support/checks.ts';
-import { type Cache, PlainStore } from '../write-behind/stores.ts';
+import { type Cache, PlainStore, turn } from '../write-behind/stores.ts';
 
 const RING_BYTES = 64 * 1024;
 const DIRECTORY = '/sim';
@@ -28,7 +28,7 @@ interface Stage {
   readonly afterLook: (meanwhile: () => unknown) => void;
 }
 
-const plays: Readonly<Record<string, (stage: Stage) => void>> = {
+const plays: Readonly<Record<string, (stage: Stage) => void | Promise<void>>> = {
   /** An entry is put between the look at it, once it is written, and its becoming clean. */
   clean({ cache, store, other, before }) {
     cache.putSync('a', 1);
@@ -81,6 +81,33 @@ const plays: Readonly<Record<string, (stage: Stage) => void>> = {
     cache.flushSync();
     checkEqual(store.content.get('a'), 2, 'a in the store');
     checkEqual(cache.getSync('a'), 2, 'a at the end');
+  },
+
+  /** What was put after the call of a delete is written before that has its claim. */
+  async 'late-delete'({ cache, store, other, afterLook }) {
+    cache.putSync('a', 1);
+    const { write } = store;
+    const lands: (() => void)[] = [];
+    store.write = () => new Promise<void>((land) => lands.push(land)) as never;
+    const flush = cache.flush();
+    await turn();
+    const deleted = cache.delete('a');
+    await cache.put('a', 2);
+    // The claim goes from thread to thread: here the other one is first.
+    afterLook(() => {
+      store.write = write;
+      store.write('a', 2);
+      const dirty = other.dirty('a');
+      if (dirty !== undefined) other.written('a', dirty);
+    });
+    checkEqual(cache.isDirty('a'), true, 'a is dirty');
+    lands[0]?.();
+    await flush;
+    await deleted;
+    cache.putSync('b', 1);
+    await cache.flush();
+    checkEqual(cache.peek('a'), 2, 'a');
+    checkEqual(store.content.get('a'), 2, 'a in the store');
   },
 
   /** The last room is taken between the look at it and the insertion (capacity 2). */
@@ -179,7 +206,7 @@ const other = new DurableEntries<string, number>({
   value: codecOf<number>('json', 'value'),
   durability: 'written',
 });
-play({ cache, store, other, before, afterLook });
+await play({ cache, store, other, before, afterLook });
 check(happened.length > 0 && happened.every((did) => did()), 'the moment has not come');
 await cache.close({ flush: false });
 await db.close();

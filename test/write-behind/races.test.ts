@@ -169,6 +169,14 @@ describe.each(MODES)('a cache, %s', (mode) => {
     caught(mode, 'put-in-delete', TAKES_ALL),
   );
 
+  it('B4 a put after a delete stays, whatever the delete has to wait for', async () => {
+    await caught(mode, 'put-behind-delete', {
+      file: WORK,
+      find: 'yield* this.#deleteDoomed(doomed, sync);',
+      replace: 'yield* this.#deleteDoomed({ key, stamp: this.#entries.stampOf(key) }, sync);',
+    })();
+  });
+
   it(
     'B4 a write waits for a delete of the same key',
     caught(mode, 'put-in-delete', ...NO_CLAIMS[mode]),
@@ -192,8 +200,8 @@ describe.each(MODES)('a cache, %s', (mode) => {
   it('a delete comes behind a put of its key that waits for room', async () => {
     await caught(mode, 'delete-behind-put', {
       file: WORK,
-      find: 'if (this.#waiting.has(id)) {',
-      replace: 'if (this.#waiting.size < 0) {',
+      find: 'if (!this.#waiting.has(id)) return this',
+      replace: 'if (this.#waiting.size >= 0) return this',
     })();
   });
 

@@ -45,6 +45,12 @@ const LOOKS_ONCE: Patch = {
   replace: 'if (put !== undefined && reads < 0) return put;',
 };
 
+const DELETES_ANYWAY: Patch = {
+  file: 'src/write-behind/cache-work.ts',
+  find: 'if (!this.#isReplaced(doomed)) yield*',
+  replace: 'if (!this.#isReplaced(doomed) || doomed !== undefined) yield*',
+};
+
 const NO_LOOK_AT_ROOM: Patch = {
   file: DURABLE,
   find: 'also: () => this.size < this.capacity && also(),',
@@ -65,6 +71,7 @@ describe('a cache of several threads', { timeout: TIMEOUT_MS * 3 }, () => {
     ['fill', FILLS_ANYWAY],
     ['full', NO_LOOK_AT_ROOM],
     ['late-read', LOOKS_ONCE],
+    ['late-delete', DELETES_ANYWAY],
   ] as const)('B1 B3 loses no change of another thread: %s', async (play, patch) => {
     await expectCaught('write-behind-stage', [patch], {
       args: [play],
