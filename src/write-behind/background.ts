@@ -9,6 +9,8 @@ import type { Clock } from './clock.ts';
 
 /** Pause after a failure before the number of dirty entries starts another flush. */
 const RETRY_MS = 1000;
+/** How often the dirty entries of other threads are looked at, of which no put here tells. */
+const LOOK_MS = 1000;
 
 export interface BackgroundParts {
   readonly clock: Clock;
@@ -16,6 +18,9 @@ export interface BackgroundParts {
   readonly count: number | undefined;
   readonly ageMs: number | undefined;
   readonly intervalMs: number | undefined;
+  readonly dirtyCount: () => number;
+  /** Other threads put, too. */
+  readonly isShared: boolean;
   readonly flush: () => Promise<unknown>;
   readonly flushOlderThan: (ms: number) => Promise<unknown>;
   readonly onError: (error: unknown) => void;
@@ -36,15 +41,26 @@ export class Background {
 
   start(): void {
     this.#stopped = false;
-    const { ageMs, intervalMs, flush, flushOlderThan } = this.#parts;
+    const { ageMs, intervalMs, isShared, flush, flushOlderThan } = this.#parts;
+    this.look();
+    if (isShared && this.count !== Number.POSITIVE_INFINITY) this.#lookEvery();
     if (intervalMs !== undefined) this.#every('interval', intervalMs, flush);
     if (ageMs === undefined) return;
     // An entry waits half as long again at most.
     this.#every('age', Math.max(1, ageMs / 2), () => flushOlderThan(ageMs));
   }
 
-  /** There are `count` dirty entries, or more. */
-  due(): void {
+  #lookEvery(): void {
+    const stop = this.#parts.clock.after(LOOK_MS, () => {
+      this.look();
+      this.#lookEvery();
+    });
+    this.#stops.set('look', stop);
+  }
+
+  /** Flushes soon if there are `count` dirty entries, or more. */
+  look(): void {
+    if (this.#parts.dirtyCount() < this.count) return;
     if (this.#stops.has('count') || this.#stopped) return;
     this.#after('count', 0, () => this.#run(this.#parts.flush));
   }
@@ -63,6 +79,8 @@ export class Background {
         if (this.#stopped) return;
         this.#stops.delete(name);
         if (!went) this.#after(name, RETRY_MS, call);
+        // What was put during the flush has asked for none.
+        else this.look();
       });
     });
     this.#stops.set(name, stop);

@@ -10,7 +10,7 @@ import { type Clock, SYSTEM_CLOCK } from './clock.ts';
 
 /** When entries are flushed without being asked to; none of them by default. */
 export interface FlushOptions {
-  /** All, as soon as so many are dirty. */
+  /** All, as soon as so many are dirty; within a second, if another thread's put has made them so. */
   readonly count?: number;
   /** Those that were last changed so many ms ago; half as long again at most. */
   readonly ageMs?: number;

@@ -85,6 +85,8 @@ export class WriteBehind<K, V> implements AsyncDisposable {
       count: flush.count,
       ageMs: flush.ageMs,
       intervalMs: flush.intervalMs,
+      dirtyCount: () => entries.dirtyCount,
+      isShared: handle !== undefined,
       flush: () => this.flush(),
       flushOlderThan: (ms) => this.flushOlderThan(ms),
       onError: tell,
@@ -210,7 +212,9 @@ export class WriteBehind<K, V> implements AsyncDisposable {
     if (!this.#isOpen) throw cacheClosed();
     if (value === undefined) throw new TypeError('undefined is no value: delete the key instead');
     const waits = this.#work.put(key, value, sync);
-    if (this.#entries.dirtyCount >= this.#background.count) this.#background.due();
+    const look = (): void => this.#background.look();
+    if (waits !== undefined) waits.then(look, () => undefined);
+    else if (this.#entries.dirtyCount >= this.#background.count) look();
     return waits;
   }
 

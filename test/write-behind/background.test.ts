@@ -1,10 +1,13 @@
 /** Flushing in the background, with a clock that the test moves. */
 import { channel } from 'node:diagnostics_channel';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { codecOf } from '../../src/tree/codec.ts';
 import { SYSTEM_CLOCK } from '../../src/write-behind/clock.ts';
+import { DurableEntries } from '../../src/write-behind/durable-entries.ts';
 import type { CacheOptions } from '../../src/write-behind/index.ts';
+import { SharedWords } from '../../src/write-behind/words.ts';
 import { type Cache, ManualClock, PlainStore, StagedStore, turn } from './stores.ts';
-import { MODES } from './support.ts';
+import { MODES, openDb, openDurable } from './support.ts';
 
 const DOWN = new Error('down');
 
@@ -46,6 +49,21 @@ describe.each(MODES)('a $name cache in the background', ({ open }) => {
     await clock.pass(0);
     expect(store.takeCalls()).toHaveLength(3);
     expect(cache.stats()).toMatchObject({ flushes: 2, entriesFlushed: 6 });
+  });
+
+  it('flushes again what was put during a flush', async () => {
+    const store = new StagedStore();
+    const clock = new ManualClock();
+    const cache = await open(store, { clock, flush: { count: 2 } });
+    for (const key of ['a', 'b']) await cache.put(key, 1);
+    await clock.pass(0);
+    for (const key of ['c', 'd']) await cache.put(key, 1);
+    for (const key of ['a', 'b']) await store.next(`write ${key}=1`).land();
+    await clock.pass(0);
+    for (const key of ['c', 'd']) {
+      await store.next(`write ${key}=1`).land();
+    }
+    expect(cache.dirtyCount).toBe(0);
   });
 
   it('flushes what was last changed so long ago, half as long again at most', async () => {
@@ -176,5 +194,33 @@ it('timers of the system keep no process alive, and can be taken back', async ()
   stop();
   await vi.waitFor(() => {
     expect(called).toEqual(['kept']);
+  });
+});
+
+describe('a durable cache in the background', () => {
+  it('flushes what was left dirty, and what others have put', async () => {
+    const db = await openDb();
+    const store = new PlainStore();
+    const left = await openDurable(db, store);
+    for (const key of ['a', 'b']) await left.put(key, 1);
+    await left.close({ flush: false });
+    const clock = new ManualClock();
+    const cache = await openDurable(db, store, { clock, flush: { count: 2 } });
+    await clock.pass(0);
+    expect(store.takeCalls()).toEqual(['write a=1', 'write b=1']);
+    const other = new DurableEntries<string, number>({
+      db,
+      prefix: 'write-behind/cache',
+      words: SharedWords.from(cache.handle.words),
+      key: codecOf<string>('utf8', 'key'),
+      value: codecOf<number>('json', 'value'),
+      durability: 'written',
+    });
+    for (const key of ['c', 'd']) other.put(key, 1, 0);
+    await clock.pass(1000);
+    await clock.pass(0);
+    expect(store.takeCalls()).toEqual(['write c=1', 'write d=1']);
+    await cache.close();
+    expect(clock.timers).toBe(0);
   });
 });
