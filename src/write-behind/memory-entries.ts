@@ -110,7 +110,7 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
     const before = this.#last;
     const inserted = ++this.#insertions;
     const entry: Entry<K, V> = {
-      key,
+      key: this.#own(key, id),
       value,
       inserted,
       version: 0,
@@ -125,6 +125,14 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
     this.#entries.set(id, entry);
     this.#touch(id);
     return entry;
+  }
+
+  /** A key that the caller cannot change: an entry is found by its key as long as it lives. */
+  #own(key: K, id: unknown): K {
+    const codec = this.#codec;
+    if (codec === undefined || typeof key !== 'object') return key;
+    const isText = typeof codec.encode(key) === 'string';
+    return codec.decode(Buffer.from(id as string, isText ? 'utf8' : 'latin1'));
   }
 
   #drop(id: unknown, entry: Entry<K, V>): void {

@@ -1,6 +1,7 @@
 /** What each method of a cache does, in memory and durable: the same. */
+import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
-import { BackingStoreError } from '../../src/write-behind/index.ts';
+import { BackingStoreError, WriteBehind } from '../../src/write-behind/index.ts';
 import { type Cache, failureOf, ManualClock, PlainStore } from './stores.ts';
 import { MODES } from './support.ts';
 
@@ -425,4 +426,24 @@ describe.each(MODES)('a $name cache', ({ open }) => {
     expect(await cache.flush()).toBe(1);
     expect([cache.isDirty('a'), store.content.get('a')]).toEqual([false, 2]);
   });
+});
+
+it('a cache in memory keeps its keys when the caller uses their bytes again', async () => {
+  const written: string[] = [];
+  const store = {
+    read: (): undefined => undefined,
+    write: (key: Uint8Array, value: number): void => {
+      written.push(`${Buffer.from(key).toString()}=${value}`);
+    },
+    delete: (): void => undefined,
+  };
+  const cache = WriteBehind.memory<Uint8Array, number>(store, { key: 'bytes', capacity: 1 });
+  const key = Buffer.from('a');
+  await cache.put(key, 1);
+  key[0] = 98;
+  expect(await cache.flush()).toBe(1);
+  expect(written).toEqual(['a=1']);
+  // Naively the victim is never found, and this never ends.
+  await cache.put(key, 2);
+  expect(cache.dirtyKeys().map((each) => Buffer.from(each).toString())).toEqual(['b']);
 });
