@@ -109,8 +109,11 @@ export class Background {
       }
     })();
     this.#running = run;
-    await run;
-    if (this.#running === run) this.#running = undefined;
+    try {
+      await run;
+    } finally {
+      if (this.#running === run) this.#running = undefined;
+    }
     return went;
   }
 }

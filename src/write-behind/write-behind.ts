@@ -405,8 +405,16 @@ export class WriteBehind<K, V> implements AsyncDisposable {
 
   #tell(error: unknown): void {
     ERRORS.publish({ error, cache: this });
-    if (this.#onError !== undefined) this.#onError(error);
-    else if (!ERRORS.hasSubscribers) process.emitWarning(error as Error);
+    if (this.#onError === undefined) {
+      if (!ERRORS.hasSubscribers) process.emitWarning(error as Error);
+      return;
+    }
+    try {
+      this.#onError(error);
+    } catch (thrown) {
+      // There is nobody to throw it to, and flushing goes on.
+      process.emitWarning(thrown instanceof Error ? thrown : String(thrown));
+    }
   }
 }
 

@@ -66,6 +66,24 @@ describe.each(MODES)('a $name cache in the background', ({ open }) => {
     expect(cache.dirtyCount).toBe(0);
   });
 
+  it('goes on, and closes, when onError throws', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    onTestFinished(() => warn.mockRestore());
+    const bug = new Error('a bug of onError');
+    const onError = (): void => {
+      throw bug;
+    };
+    const { cache, store, clock } = await stage({ flush: { intervalMs: 50 }, onError });
+    store.failure = () => DOWN;
+    await cache.put('a', 1);
+    await clock.pass(50);
+    expect(warn.mock.calls).toEqual([[bug]]);
+    store.failure = () => undefined;
+    await clock.pass(50);
+    expect(store.takeCalls()).toEqual(['write a=1']);
+    await cache.close();
+  });
+
   it('flushes what was last changed so long ago, half as long again at most', async () => {
     const { cache, store, clock } = await stage({ flush: { ageMs: 100 } });
     await cache.put('a', 1);
