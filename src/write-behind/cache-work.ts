@@ -11,11 +11,13 @@
  *
  * Procedures are Steps: with a store that gives no promises they end before they return.
  */
+import { WeirpoolError } from '../errors.ts';
 import { LocalClaims } from './claims.ts';
 import {
   type DirtyKey,
   type Doomed,
   type Entries,
+  type Filled,
   isSameStamp,
   isTaken,
   type ReadToken,
@@ -156,7 +158,8 @@ export class CacheWork<K, V> {
     const entries = this.#entries;
     if (value === undefined) return entries.isCurrent(token);
     for (;;) {
-      const filled = entries.fill(key, value, token);
+      const filled = this.#fill(key, value, token);
+      if (filled === 'refused') return entries.isCurrent(token);
       if (filled !== 'full') return filled === 'filled';
       try {
         yield* this.#evictOne(sync);
@@ -166,6 +169,18 @@ export class CacheWork<K, V> {
         this.#onError(error);
         return entries.isCurrent(token);
       }
+    }
+  }
+
+  /** A value that cannot be kept, too long or none that the codec takes, is a value all the same. */
+  #fill(key: K, value: V, token: ReadToken): Filled | 'refused' {
+    try {
+      return this.#entries.fill(key, value, token);
+    } catch (error) {
+      // The pool's own failures concern the caller.
+      if (error instanceof WeirpoolError) throw error;
+      this.#onError(error);
+      return 'refused';
     }
   }
 

@@ -1,6 +1,7 @@
 /** Crashes: simulated ones at chosen moments, on the product and on naive variants. */
 import { describe, expect, it } from 'vitest';
 import type { SimFileSystem } from '../../src/harness/sim-file-system.ts';
+import { WriteBehind } from '../../src/write-behind/index.ts';
 import { expectCaught, expectPasses, type Patch } from '../support/scenario.ts';
 import { newDisk } from '../unit/tree/support.ts';
 import { type Cache, failureOf, PlainStore } from './stores.ts';
@@ -189,5 +190,25 @@ describe('a durable cache', () => {
     store.failure = () => undefined;
     await again.flush();
     expect([again.peek('a'), store.content.get('a')]).toEqual([2, 2]);
+  });
+
+  it('gives what it has read also when that cannot be kept, and tells onError', async () => {
+    const errors: unknown[] = [];
+    const values = new Map<string, unknown>([
+      ['big', 'x'.repeat(1_000_000)],
+      ['bigint', { n: 1n }],
+    ]);
+    const store = {
+      read: (key: string): unknown => values.get(key),
+      write: (): void => undefined,
+      delete: (): void => undefined,
+    };
+    const onError = (error: unknown): void => {
+      errors.push(error);
+    };
+    const cache = await WriteBehind.open(await openDb(), store, { onError });
+    for (const [key, value] of values) expect(await cache.get(key)).toBe(value);
+    expect(errors).toMatchObject([{ name: 'RangeError' }, { name: 'TypeError' }]);
+    expect(cache.size).toBe(0);
   });
 });
