@@ -78,7 +78,7 @@ describe('npm run crash', () => {
 
   it.each([
     [['points', '--runs', 'some'], /--runs <count>.*must be a whole number/s],
-    [['points', '--subject', 'nothing'], /Allowed choices are pool, tree/],
+    [['points', '--subject', 'nothing'], /Allowed choices are pool, own-store, tree/],
     [['deaths', '--subject', 'tree'], /unknown option '--subject'/],
     [['nothing'], /unknown command 'nothing'/],
     [['points', '--seed', '4294967296'], /from 0 to 4294967295/],
