@@ -25,7 +25,7 @@ const NORMAL: readonly Entry[] = [
   { mode: 'faults', args: ['--subject', 'tree'], runs: 45, least: { injections: 800 } },
   { mode: 'faults', args: ['--subject', 'pool'], runs: 39, least: { injections: 500 } },
   { mode: 'rot', args: none, runs: 8, least: { placements: 10_000 } },
-  { mode: 'kill', args: none, least: { kills: 100, lost: 1 } },
+  { mode: 'kill', args: none, runs: 17, least: { kills: 100, lost: 1 } },
   { mode: 'deaths', args: none, runs: 110, least: { kills: 100 } },
   { mode: 'power', args: none, least: { kills: 20, lost: 1 } },
   { mode: 'schedules', args: none, runs: 47, least: { schedules: 10_000 } },
