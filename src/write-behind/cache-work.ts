@@ -44,10 +44,30 @@ export interface WorkParts<K, V> {
   readonly onError: (error: unknown) => void;
 }
 
+/** What is to be written of a key. */
+interface Goal<K> {
+  /** What is known to be safe (B5). */
+  readonly safe?: DirtyKey<K>;
+  /** Nothing that was changed later. */
+  readonly until?: number | undefined;
+}
+
+interface Flush<K> {
+  readonly keys: readonly DirtyKey<K>[];
+  readonly until: number | undefined;
+  readonly failures: StoreFailure[];
+}
+
 /** One read that all who want the key wait for. */
 interface Flight<V> {
   token: ReadToken | undefined;
   promise: Promise<V | undefined> | undefined;
+}
+
+/** Puts that took effect while deletions of the key waited. */
+interface PutsBehind {
+  deletions: number;
+  puts: number;
 }
 
 export class CacheWork<K, V> {
@@ -60,8 +80,10 @@ export class CacheWork<K, V> {
   readonly #room = new LocalClaims();
   /** Puts of a key that wait for room. */
   readonly #waiting = new Map<unknown, number>();
-  /** The store has given a promise: it does not serve synchronous calls. */
-  #isAsync = false;
+  /** Keys of deletions that wait for their claim. */
+  readonly #doomed = new Map<unknown, PutsBehind>();
+  /** What the store has answered with a promise: it does not do that in synchronous calls. */
+  readonly #promised = new Set<StoreOperation>();
 
   constructor({ entries, store, now, concurrency, onError }: WorkParts<K, V>) {
     this.#entries = entries;
@@ -75,10 +97,11 @@ export class CacheWork<K, V> {
 
   /** Calls the store: what it returned. */
   #begin<T>(operation: StoreOperation, key: K, sync: boolean, call: () => T): T {
-    if (sync && this.#isAsync) throw asynchronous(`the ${operation} of the store`, 'not_applied');
+    if (sync && this.#promised.has(operation))
+      throw asynchronous(`the ${operation} of the store`, 'not_applied');
     try {
       const result = call();
-      if (isPromise(result)) this.#isAsync = true;
+      if (isPromise(result)) this.#promised.add(operation);
       return result;
     } catch (cause) {
       throw storeFailed(operation, key, cause);
@@ -107,7 +130,7 @@ export class CacheWork<K, V> {
       return under.promise;
     }
     const flight: Flight<V> = { token: undefined, promise: undefined };
-    const result = advance(this.#readThrough(key, sync, flight));
+    const result = advance(this.#readThrough(this.#entries.own(key), sync, flight));
     if (!isPromise(result)) return result;
     flight.promise = result;
     this.#flights.set(id, flight);
@@ -191,8 +214,17 @@ export class CacheWork<K, V> {
     const entries = this.#entries;
     // Nobody takes the room of those who wait for it; a second put of a key comes after the first.
     const isFree = this.#waiting.size === 0 || (!this.#isWaiting(key) && entries.has(key));
-    if (isFree && entries.put(key, value, this.#now())) return;
-    return advance(this.#putWithRoom(key, value, sync));
+    if (isFree && this.#putNow(key, value)) return;
+    return advance(this.#putWithRoom(entries.own(key), value, sync));
+  }
+
+  #putNow(key: K, value: V): boolean {
+    if (!this.#entries.put(key, value, this.#now())) return false;
+    if (this.#doomed.size > 0) {
+      const behind = this.#doomed.get(this.#entries.idOf(key));
+      if (behind !== undefined) behind.puts++;
+    }
+    return true;
   }
 
   #isWaiting(key: K): boolean {
@@ -205,7 +237,7 @@ export class CacheWork<K, V> {
     try {
       yield* this.#room.take(ROOM, sync);
       try {
-        while (!this.#entries.put(key, value, this.#now())) yield* this.#evictOne(sync);
+        while (!this.#putNow(key, value)) yield* this.#evictOne(sync);
       } finally {
         this.#room.release(ROOM);
       }
@@ -221,23 +253,27 @@ export class CacheWork<K, V> {
     const victim = this.#entries.victim();
     if (victim === undefined) return;
     if (!victim.dirty) this.#entries.evict(victim);
-    else yield* this.#writeThrough(victim.key, undefined, sync);
+    else yield* this.#writeThrough(victim.key, sync);
   }
 
   // --- flushing ----------------------------------------------------------------------------------------------
 
-  /** Writes an entry if it is still dirty: whether it was. `safe` is what is known to be safe (B5). */
-  *#writeThrough(key: K, safe: DirtyKey<K> | undefined, sync: boolean): Steps<boolean> {
+  /** Writes an entry if it is still dirty, and to be written: whether it was. */
+  *#writeThrough(key: K, sync: boolean, { safe, until }: Goal<K> = {}): Steps<boolean> {
     const { claims } = this.#entries;
     const id = this.#entries.idOf(key);
     yield* claims.take(id, sync);
     try {
       yield* this.#endLeftDelete(key, sync);
       const entry = this.#entries.dirty(key);
-      if (entry === undefined) return false;
+      if (entry === undefined || (until !== undefined && entry.changedAt > until)) return false;
       if (safe === undefined || !isSameStamp(safe, entry)) yield this.#entries.ahead(sync);
-      yield* this.#call('write', key, sync, () => this.#store.write(key, entry.value));
-      this.#entries.written(key, entry);
+      try {
+        yield* this.#call('write', key, sync, () => this.#store.write(key, entry.value));
+        this.#entries.written(key, entry);
+      } finally {
+        this.#entries.forgetRead(key, entry);
+      }
       return true;
     } finally {
       claims.release(id);
@@ -287,12 +323,13 @@ export class CacheWork<K, V> {
   *#flush(until: number | undefined, sync: boolean): Steps<number> {
     const failures = yield* this.endLeftDeletes(sync);
     const keys = this.#entries.dirtyKeys(until);
-    const written = keys.length === 0 ? 0 : yield* this.#writeAll(keys, failures, sync);
+    const todo = { keys, until, failures };
+    const written = keys.length === 0 ? 0 : yield* this.#writeAll(todo, sync);
     if (failures.length > 0) throw new BackingStoreError(failures, 'unknown');
     return written;
   }
 
-  *#writeAll(keys: readonly DirtyKey<K>[], failures: StoreFailure[], sync: boolean): Steps<number> {
+  *#writeAll({ keys, until, failures }: Flush<K>, sync: boolean): Steps<number> {
     yield this.#entries.ahead(sync);
     const work = this;
     let next = 0;
@@ -302,7 +339,7 @@ export class CacheWork<K, V> {
       while (next < keys.length && inRow < FAILURES_MAX) {
         const item = keys[next++] as DirtyKey<K>;
         try {
-          if (yield* work.#writeThrough(item.key, item, sync)) written++;
+          if (yield* work.#writeThrough(item.key, sync, { safe: item, until })) written++;
           inRow = 0;
         } catch (error) {
           failures.push(...failuresOf(error));
@@ -319,17 +356,25 @@ export class CacheWork<K, V> {
   // --- deleting ------------------------------------------------------------------------------------------------
 
   /** Deletes a key in the store, then in the cache: whether it was cached. */
-  *delete(key: K, sync: boolean): Steps<boolean> {
+  *delete(given: K, sync: boolean): Steps<boolean> {
     const { claims } = this.#entries;
+    const key = this.#entries.own(given);
     const id = this.#entries.idOf(key);
     const doomed = { key, stamp: yield* this.#stampAtCall(key, id, sync) };
-    yield* claims.take(id, sync);
+    const behind = this.#doomed.get(id) ?? { deletions: 0, puts: 0 };
+    this.#doomed.set(id, behind);
+    behind.deletions++;
+    const { puts } = behind;
     try {
-      // What was put since the call wins. If another thread has written it too, deleting would lose it.
-      if (!this.#isReplaced(doomed)) yield* this.#deleteDoomed(doomed, sync);
-      return doomed.stamp !== undefined;
+      yield* claims.take(id, sync);
+      try {
+        if (!this.#isReplaced(doomed, behind.puts > puts)) yield* this.#deleteDoomed(doomed, sync);
+        return doomed.stamp !== undefined;
+      } finally {
+        claims.release(id);
+      }
     } finally {
-      claims.release(id);
+      if (--behind.deletions === 0) this.#doomed.delete(id);
     }
   }
 
@@ -344,11 +389,16 @@ export class CacheWork<K, V> {
     }
   }
 
-  /** Something else was put, and has been written. */
-  #isReplaced(doomed: Doomed<K>): boolean {
+  /**
+   * Something else was put since the call, and another thread has written it: deleting would lose it.
+   * What this thread has put may be gone from the cache again. What another one has put, and is gone, was
+   * put before: the call has not returned.
+   */
+  #isReplaced(doomed: Doomed<K>, wasPut: boolean): boolean {
     const { key } = doomed;
+    if (this.#entries.isDirty(key)) return false;
     const now = this.#entries.stampOf(key);
-    return now !== undefined && !isTaken(now, doomed) && !this.#entries.isDirty(key);
+    return wasPut || (now !== undefined && !isTaken(now, doomed));
   }
 
   *#deleteDoomed(doomed: Doomed<K>, sync: boolean): Steps<void> {

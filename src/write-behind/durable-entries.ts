@@ -34,6 +34,7 @@ import {
   type Victim,
 } from './entries.ts';
 import { type Expected, ExpectGuard, HitGuard } from './entry-guards.ts';
+import { codecLoses } from './failure.ts';
 import {
   decodeDoomed,
   encodeDoomed,
@@ -149,6 +150,17 @@ export class DurableEntries<K, V> implements Entries<K, V> {
 
   idOf(key: K): string {
     return textOf(this.#key.encode(key));
+  }
+
+  own(key: K): K {
+    if (typeof key !== 'object') return key;
+    return this.#keyOf(Buffer.from(asBytes(this.#key.encode(key))));
+  }
+
+  #keyOf(name: Uint8Array): K {
+    const key = this.#key.decode(name as Buffer);
+    if (Buffer.compare(asBytes(this.#key.encode(key)), name) !== 0) throw codecLoses(name);
+    return key;
   }
 
   // --- looking up ------------------------------------------------------------------------------------------
@@ -292,6 +304,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
     };
     const place = sequenceKey(inserted);
     const name = asBytes(key);
+    this.#keyOf(Buffer.from(name));
     const changes: Entry[] = [
       this.#entry(key, header, payload),
       { tree: this.#orderRoot, key: place, value: name },
@@ -354,7 +367,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
       const header = this.#headerOf(name);
       if (header?.inserted === place) {
         const { inserted, version, dirtied } = header;
-        return { key: this.#key.decode(name as Buffer), inserted, version, dirty: dirtied !== 0 };
+        return { key: this.#keyOf(name), inserted, version, dirty: dirtied !== 0 };
       }
       // It was dropped since, by this thread or another one.
       this.#oldest.shift();
@@ -397,7 +410,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
       const header = this.#headerOf(name);
       if (header === undefined || header.dirtied === 0 || header.changedAt > until) continue;
       const { inserted, version } = header;
-      keys.push({ key: this.#key.decode(name as Buffer), inserted, version });
+      keys.push({ key: this.#keyOf(name), inserted, version });
     }
     return keys;
   }
@@ -405,13 +418,25 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   dirty(key: K): DirtyEntry<V> | undefined {
     const found = this.#find(this.#key.encode(key));
     if (found === undefined || found.dirtied === 0) return undefined;
-    const { inserted, version, payload } = found;
-    return { inserted, version, value: this.#value.decode(payload) };
+    const { inserted, version, changedAt, payload } = found;
+    return { inserted, version, changedAt, value: this.#value.decode(payload) };
   }
 
   written(key: K, stamp: Stamp): void {
     this.words.noteFlushed();
     this.#clean(key, (found) => isSameStamp(found, stamp));
+  }
+
+  forgetRead(key: K, since: Stamp): void {
+    const encoded = this.#key.encode(key);
+    if (this.#headerOf(encoded)?.inserted === since.inserted) return;
+    // First, as in endDelete.
+    this.words.moveEpoch(stripeOf(textOf(encoded)));
+    for (;;) {
+      const header = this.#headerOf(encoded);
+      if (header === undefined || header.version !== 0) return;
+      if (this.#drop(encoded, header, [])) return;
+    }
   }
 
   markClean(key: K): boolean {
@@ -479,7 +504,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
     return this.#deletes
       .keys()
       .toArray()
-      .map((name) => this.#key.decode(name as Buffer));
+      .map((name) => this.#keyOf(name));
   }
 
   leftDelete(key: K): Doomed<K> | undefined {

@@ -23,6 +23,7 @@ export interface Stamp {
 
 export interface DirtyEntry<V> extends Stamp {
   readonly value: V;
+  readonly changedAt: number;
 }
 
 export interface DirtyKey<K> extends Stamp {
@@ -59,10 +60,16 @@ export interface Entries<K, V> {
 
   /** What stands for a key in maps: the same for keys that are the same. */
   idOf(key: K): unknown;
+  /** The same key, which its caller cannot change. @throws {TypeError} as `put`. */
+  own(key: K): K;
   get(key: K): V | undefined;
   has(key: K): boolean;
   isDirty(key: K): boolean;
-  /** Puts a value, dirty; false, and nothing is done, when that takes room that there is not. */
+  /**
+   * Puts a value, dirty; false, and nothing is done, when that takes room that there is not.
+   *
+   * @throws {TypeError} the codec of keys does not give back what it has encoded.
+   */
   put(key: K, value: V, now: number): boolean;
 
   beginRead(key: K): ReadToken;
@@ -82,6 +89,11 @@ export interface Entries<K, V> {
   dirty(key: K): DirtyEntry<V> | undefined;
   /** The value of that stamp has been written: clean, unless it was changed since. */
   written(key: K, stamp: Stamp): void;
+  /**
+   * The store was about to change a key, whose entry was of that stamp then: what a read has brought
+   * meanwhile, once that entry was gone, may be older, and goes.
+   */
+  forgetRead(key: K, since: Stamp): void;
   markClean(key: K): boolean;
   noteFlush(): void;
 

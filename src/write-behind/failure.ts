@@ -70,6 +70,14 @@ export function asynchronous(what: string, outcome: Outcome): WeirpoolError {
   );
 }
 
+/** Entries are found by their keys' bytes: a key that comes back as another one is lost. */
+export function codecLoses(name: Uint8Array): TypeError {
+  return new TypeError(
+    `The codec of keys does not give back what it has encoded, ${textOf(name)}: encode(decode(bytes)) ` +
+      'are the same bytes, for all keys of the cache',
+  );
+}
+
 export function cacheClosed(): WeirpoolError {
   return new WeirpoolError('CACHE_CLOSED', 'The cache is closed: open or make another one.');
 }

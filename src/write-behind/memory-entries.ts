@@ -24,6 +24,7 @@ import {
   type Stamp,
   type Victim,
 } from './entries.ts';
+import { codecLoses } from './failure.ts';
 
 interface Entry<K, V> {
   readonly key: K;
@@ -75,6 +76,10 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
     if (typeof encoded === 'string') return encoded;
     const bytes = asBytes(encoded);
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+  }
+
+  own(key: K): K {
+    return this.#own(key, this.idOf(key));
   }
 
   get(key: K): V | undefined {
@@ -132,7 +137,9 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
     const codec = this.#codec;
     if (codec === undefined || typeof key !== 'object') return key;
     const isText = typeof codec.encode(key) === 'string';
-    return codec.decode(Buffer.from(id as string, isText ? 'utf8' : 'latin1'));
+    const own = codec.decode(Buffer.from(id as string, isText ? 'utf8' : 'latin1'));
+    if (this.idOf(own) !== id) throw codecLoses(asBytes(codec.encode(key)));
+    return own;
   }
 
   #drop(id: unknown, entry: Entry<K, V>): void {
@@ -211,7 +218,8 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
     const entry = this.#dirty.get(this.idOf(key));
     if (entry === undefined) return undefined;
     // Not the entry itself: it may change while it is being written.
-    return { value: entry.value, inserted: entry.inserted, version: entry.version };
+    const { value, inserted, version, changedAt } = entry;
+    return { value, inserted, version, changedAt };
   }
 
   written(key: K, stamp: Stamp): void {
@@ -219,6 +227,14 @@ export class MemoryEntries<K, V> implements Entries<K, V> {
     const id = this.idOf(key);
     const entry = this.#dirty.get(id);
     if (entry !== undefined && isSameStamp(entry, stamp)) this.#clean(id, entry);
+  }
+
+  forgetRead(key: K, since: Stamp): void {
+    const id = this.idOf(key);
+    const entry = this.#entries.get(id);
+    if (entry?.inserted === since.inserted) return;
+    this.#touch(id);
+    if (entry?.version === 0) this.#drop(id, entry);
   }
 
   markClean(key: K): boolean {

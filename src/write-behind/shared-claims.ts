@@ -3,36 +3,38 @@
  *
  * Owns:        this thread's claims, in the shared words.
  * Invariants:  B4   as stated in claims.ts, also among threads;
- *              B7   what a dead thread has claimed is taken over, by whoever wants it: its slot in the
- *                   pool is no longer in the state in which it joined.
+ *              B7   what a dead thread has claimed is taken over, by whoever wants it. A word names
+ *                   slot and generation of its thread: no thread's claims look like another one's,
+ *                   and whose name its slot bears no longer will never have it again.
  * Threads:     one object for each thread.
  *
  * A claim is no lease: however long a store takes, nobody else comes in between, as long as the thread
  * that waits for it lives. What a dead thread has asked of its store may still be on its way there.
  */
+import { SLOT_STATE_MASK } from '../generated/layout.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { waitAsync } from '../memory/wait-async.ts';
 import { type Claims, LocalClaims } from './claims.ts';
 import type { Steps } from './steps.ts';
-import { type SharedWords, STRIPES, stripeOf } from './words.ts';
+import { type SharedWords, stripeOf } from './words.ts';
 
 export class SharedClaims implements Claims {
   readonly #words: SharedWords;
   readonly #thread: PoolThread;
   readonly #local = new LocalClaims();
+  /** What stands in the words of what this thread has. */
   readonly #mine: number;
 
   constructor(words: SharedWords, thread: PoolThread) {
     this.#words = words;
     this.#thread = thread;
-    this.#mine = thread.me + 1;
-    // What is claimed in the name of this slot is a dead thread's that had it before.
-    for (let stripe = 0; stripe < STRIPES; stripe++) this.#free(stripe, this.#mine);
-    Atomics.store(words.i32, words.ownerAt(thread.me), this.#stateOf(thread.me));
+    this.#mine = this.#nameOf(thread.me);
   }
 
-  #stateOf(slot: number): number {
-    return this.#thread.control.attachedState(slot) | 0;
+  /** Names the thread that has the slot now, and none before or after it; 0: nobody has it. */
+  #nameOf(slot: number): number {
+    const state = this.#thread.control.attachedState(slot);
+    return state === 0 ? 0 : (state & ~SLOT_STATE_MASK) | (slot + 1);
   }
 
   *take(id: unknown, sync: boolean): Steps<void> {
@@ -44,7 +46,7 @@ export class SharedClaims implements Claims {
       for (;;) {
         const seen = Atomics.compareExchange(i32, at, 0, this.#mine);
         if (seen === 0) return;
-        if (this.#isDead(seen - 1)) this.#free(stripe, seen);
+        if (this.#isDead(seen)) this.#free(stripe, seen);
         else yield this.#wait(at, seen, sync);
       }
     } catch (error) {
@@ -59,15 +61,15 @@ export class SharedClaims implements Claims {
     this.#local.release(stripe);
   }
 
+  /** Only if `owner` still has it: the claim may have changed hands since it was looked at. */
   #free(stripe: number, owner: number): void {
     const { i32 } = this.#words;
     const at = this.#words.claimAt(stripe);
     if (Atomics.compareExchange(i32, at, owner, 0) === owner) Atomics.notify(i32, at);
   }
 
-  #isDead(slot: number): boolean {
-    const state = this.#stateOf(slot);
-    return state === 0 || state !== Atomics.load(this.#words.i32, this.#words.ownerAt(slot));
+  #isDead(owner: number): boolean {
+    return this.#nameOf((owner & SLOT_STATE_MASK) - 1) !== owner;
   }
 
   /** Parks until the claim has moved, or for a while, and looks who has died. */

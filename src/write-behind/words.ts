@@ -21,9 +21,7 @@ const CAPACITY = 8;
 const SIZE = 9;
 const DIRTY = 10;
 const DELETES = 11;
-const OWNERS = 16;
-const OWNERS_COUNT = 128;
-const CLAIMS = OWNERS + OWNERS_COUNT;
+const CLAIMS = 16;
 const EPOCHS = CLAIMS + STRIPES;
 const WORDS_BYTES = (EPOCHS + STRIPES) * I32_BYTES;
 
@@ -117,14 +115,9 @@ export class SharedWords {
     Atomics.add(this.i32, EPOCHS + stripe, 1);
   }
 
-  /** Index of a stripe's claim in `i32`: 0, or the slot of the thread that has it, from 1 on. */
+  /** Index of a stripe's claim in `i32`: 0, or the name of the thread that has it. */
   claimAt(stripe: number): number {
     return CLAIMS + stripe;
-  }
-
-  /** Index of the state that a thread's slot had when it joined. */
-  ownerAt(slot: number): number {
-    return OWNERS + slot;
   }
 }
 

@@ -42,7 +42,50 @@ function asked(store: StagedStore, texts: readonly string[], message: string): v
   checkEqual(store.texts.join(', '), texts.join(', '), message);
 }
 
+/** While a=2 is being written over a=1, a is taken for clean, evicted and read again (capacity 2). */
+async function readInWrite({ cache, store }: Stage): Promise<{ flush: Promise<number> }> {
+  await cache.put('a', 1);
+  await at(store, cache.flush());
+  await cache.put('a', 2);
+  const flush = cache.flush();
+  await turn();
+  checkEqual(cache.markClean('a'), true, 'a was dirty');
+  await cache.put('b', 1);
+  await cache.put('c', 1);
+  checkEqual(cache.contains('a'), false, 'a is cached after its eviction');
+  const deleted = cache.delete('b');
+  await turn();
+  await store.waiting[1]?.land();
+  await deleted;
+  const get = cache.get('a');
+  await turn();
+  asked(store, ['write a=2', 'read a'], 'calls');
+  await store.waiting[1]?.land();
+  checkEqual(await get, 1, 'what is read before the write has landed');
+  return { flush };
+}
+
 const plays: Readonly<Record<string, Play>> = {
+  /** What is read while the key is being written is not kept beyond that. */
+  async 'read-in-write'(stage) {
+    const { cache, store } = stage;
+    const { flush } = await readInWrite(stage);
+    await land(store, 'write a=2');
+    checkEqual(await at(store, cache.get('a')), 2, 'a at the end');
+    await at(store, flush);
+  },
+
+  /** The same if the write fails, but for what the store was told. */
+  async 'read-in-failure'(stage) {
+    const { cache, store } = stage;
+    const { flush } = await readInWrite(stage);
+    store.content.set('a', 2);
+    const failed = failureOf(() => flush);
+    await store.waiting[0]?.fail(new Error('no answer'));
+    await failed;
+    checkEqual(await at(store, cache.get('a')), 2, 'a at the end');
+  },
+
   /** A put while the entry is being written. */
   async 'put-in-flush'({ cache, store }) {
     await cache.put('a', 1);

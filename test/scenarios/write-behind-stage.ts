@@ -110,6 +110,33 @@ const plays: Readonly<Record<string, (stage: Stage) => void | Promise<void>>> = 
     checkEqual(store.content.get('a'), 2, 'a in the store');
   },
 
+  /** The same, and is evicted as well: what was put after the call of the delete is not its to undo. */
+  async 'late-delete-evicted'({ cache, store, other, afterLook }) {
+    cache.putSync('a', 1);
+    const { write } = store;
+    const lands: (() => void)[] = [];
+    store.write = () => new Promise<void>((land) => lands.push(land)) as never;
+    const flush = cache.flush();
+    await turn();
+    const deleted = cache.delete('a');
+    await cache.put('a', 2);
+    afterLook(() => {
+      store.write = write;
+      store.write('a', 2);
+      const dirty = other.dirty('a');
+      if (dirty === undefined) return;
+      other.written('a', dirty);
+      other.evict({ key: 'a', dirty: false, ...dirty });
+    });
+    checkEqual(cache.isDirty('a'), true, 'a is dirty');
+    checkEqual(cache.contains('a'), false, 'a is cached');
+    lands[0]?.();
+    await flush;
+    checkEqual(await deleted, true, 'a was cached');
+    checkEqual(store.content.get('a'), 2, 'a in the store');
+    checkEqual(await cache.get('a'), 2, 'a at the end');
+  },
+
   /** The last room is taken between the look at it and the insertion (capacity 2). */
   full({ cache, other, before }) {
     cache.putSync('a', 1);

@@ -51,6 +51,41 @@ describe.each(MODES)('a $name cache in the background', ({ open }) => {
     expect(cache.stats()).toMatchObject({ flushes: 2, entriesFlushed: 6 });
   });
 
+  it('looks after puts that had to wait for room', async () => {
+    const store = new StagedStore();
+    const clock = new ManualClock();
+    const cache = await open(store, { clock, capacity: 3, flush: { count: 3 } });
+    await cache.put('a', 1);
+    for (const key of ['b', 'c']) {
+      store.content.set(key, 1);
+      const get = cache.get(key);
+      await turn();
+      await store.next(`read ${key}`).land();
+      await get;
+    }
+    // Those behind the first one find clean victims: only their puts make so many dirty.
+    const puts = ['d', 'e', 'f'].map((key) => cache.put(key, 1));
+    await turn();
+    await store.next('write a=1').land();
+    await Promise.all(puts);
+    await clock.pass(0);
+    expect(store.texts).toEqual(['write d=1']);
+  });
+
+  it('begins no flush before the last one has ended', async () => {
+    const store = new StagedStore();
+    const clock = new ManualClock();
+    const flush = { count: 2, intervalMs: 1000 };
+    const cache = await open(store, { clock, concurrency: 2, flush });
+    await cache.put('a', 1);
+    await clock.pass(1000);
+    await cache.put('b', 1);
+    await clock.pass(0);
+    expect(store.texts).toEqual(['write a=1']);
+    await store.next('write a=1').land();
+    expect(store.texts).toEqual(['write b=1']);
+  });
+
   it('flushes again what was put during a flush', async () => {
     const store = new StagedStore();
     const clock = new ManualClock();

@@ -1,7 +1,12 @@
 /** Synchronous calls before stores with promises, options, codecs, handles: what callers get wrong. */
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
-import { type BackingStore, WriteBehind } from '../../src/write-behind/index.ts';
+import {
+  type BackingStore,
+  type DurableOptions,
+  WriteBehind,
+} from '../../src/write-behind/index.ts';
+import { newDisk } from '../unit/tree/support.ts';
 import { failureOf, PlainStore, PromisedStore, StagedStore, turn } from './stores.ts';
 import { MODES, openDb, openDurable } from './support.ts';
 
@@ -30,10 +35,10 @@ describe.each(MODES)(
     it('later ones are refused before anything is done', async () => {
       const store = new StagedStore();
       const cache = await open(store, { capacity: 1 });
-      const get = cache.get('x');
-      await turn();
-      await store.next('read x').land();
-      await get;
+      cache.putSync('x', 1);
+      const first = [cache.get('y'), cache.flush(), cache.delete('z')];
+      for (await turn(); store.waiting.length > 0; ) await store.waiting[0]?.land();
+      await Promise.all(first);
       cache.putSync('a', 1);
       const calls = [
         () => cache.getSync('b'),
@@ -53,6 +58,31 @@ describe.each(MODES)(
       await turn();
       await store.next('write a=1').land();
       expect(await flush).toBe(1);
+    });
+
+    it('are served by those methods that have never answered with a promise', async () => {
+      const plain = new PlainStore();
+      const writes: (() => void)[] = [];
+      const write = (key: string, value: number): Promise<void> =>
+        new Promise((resolve) => {
+          writes.push(resolve);
+          plain.write(key, value);
+        });
+      const cache = await open({
+        read: (key) => plain.read(key),
+        write,
+        delete: (key) => plain.delete(key),
+      });
+      cache.putSync('a', 1);
+      const flush = cache.flush();
+      await turn();
+      for (const land of writes) land();
+      await flush;
+      plain.content.set('b', 2);
+      expect([cache.getSync('b'), cache.deleteSync('b')]).toEqual([2, true]);
+      cache.putSync('a', 2);
+      expect(await failureOf(() => cache.flushSync())).toMatchObject({ outcome: 'not_applied' });
+      expect(writes).toHaveLength(1);
     });
 
     it('tell by the hook what has become of a call that went on', async () => {
@@ -147,6 +177,11 @@ class ByteStore implements BackingStore<Uint8Array, Uint8Array> {
   }
 }
 
+/** Of a key that is bytes. */
+function textOf(key: Uint8Array): string {
+  return Buffer.from(key).toString();
+}
+
 describe('keys and values', () => {
   it('of bytes are told by their bytes, in both modes', async () => {
     const memory = WriteBehind.memory(new ByteStore(), { key: 'bytes' });
@@ -164,6 +199,89 @@ describe('keys and values', () => {
       expect(await cache.flush()).toBe(1);
       expect(await cache.delete(Uint8Array.of(1, 0xff))).toBe(true);
     }
+  });
+
+  it.each(['memory', 'durable'])('of bytes may be used again at once: %s', async (mode) => {
+    const store = new Map<string, number>();
+    const lands: (() => void)[] = [];
+    const later = <T>(act: () => T): Promise<T> =>
+      new Promise((resolve) => lands.push(() => resolve(act())));
+    const backing: BackingStore<Uint8Array, number> = {
+      read: (key) => later(() => store.get(textOf(key))),
+      write: (key, value) => later(() => void store.set(textOf(key), value)),
+      delete: (key) => later(() => void store.delete(textOf(key))),
+    };
+    const options = { key: 'bytes', capacity: 1 } as const;
+    const cache =
+      mode === 'memory'
+        ? WriteBehind.memory(backing, options)
+        : await WriteBehind.open<Uint8Array, number>(await openDb(), backing, options);
+    const key = Buffer.from('a');
+    const use = async <T>(name: string, call: () => Promise<T>): Promise<T> => {
+      key.write(name);
+      let ended = false;
+      const result = call().finally(() => {
+        ended = true;
+      });
+      key.write('z');
+      for (await turn(); !ended; await turn()) lands.shift()?.();
+      return result;
+    };
+    await use('a', () => cache.put(key, 1));
+    await use('b', () => cache.put(key, 2));
+    expect([cache.dirtyKeys().map(textOf), [...store]]).toEqual([['b'], [['a', 1]]]);
+    expect(await use('a', () => cache.get(key))).toBe(1);
+    expect([cache.contains(Buffer.from('a')), [...store.keys()]]).toEqual([true, ['a', 'b']]);
+    expect(await use('b', () => cache.delete(key))).toBe(false);
+    expect([...store.keys()]).toEqual(['a']);
+  });
+
+  it.each(['memory', 'durable'])('that do not come back are refused at once: %s', async (mode) => {
+    const key = {
+      encode: ({ name }: { readonly name: string }): string => name,
+      decode: (bytes: Buffer) => ({ name: bytes.toString().toLowerCase() }),
+    };
+    const store: BackingStore<{ readonly name: string }, number> = {
+      read: () => undefined,
+      write: () => undefined,
+      delete: () => undefined,
+    };
+    const options = { key, capacity: 2 };
+    const cache =
+      mode === 'memory'
+        ? WriteBehind.memory(store, options)
+        : await WriteBehind.open(await openDb(), store, options);
+    for (const name of ['a', 'b', 'c']) {
+      const error = await failureOf(() => cache.put({ name: name.toUpperCase() }, 1));
+      expect(error).toBeInstanceOf(TypeError);
+      expect(String(error)).toMatch(/<4[123]>/);
+      await cache.put({ name }, 1);
+    }
+    expect(cache.dirtyKeys()).toEqual([{ name: 'b' }, { name: 'c' }]);
+  });
+
+  it('of another codec than before are told of, not lost', async () => {
+    const disk = newDisk();
+    const db = await openDb(disk);
+    const store = new PlainStore();
+    const latin: DurableOptions<string, number> = {
+      capacity: 1,
+      key: {
+        encode: (text) => Buffer.from(text, 'latin1'),
+        decode: (bytes) => bytes.toString('latin1'),
+      },
+    };
+    const before = await WriteBehind.open<string, number>(db, store, latin);
+    await before.put('\u00e9', 1);
+    await before.close({ flush: false });
+    const cache = await WriteBehind.open<string, number>(db, store, { capacity: 1 });
+    for (const call of [() => cache.putSync('a', 1), () => cache.flush(), () => cache.close()]) {
+      expect(String(await failureOf(call))).toContain('<e9>');
+    }
+    await cache.close({ flush: false });
+    const again = await WriteBehind.open<string, number>(db, store, latin);
+    expect(await again.flush()).toBe(1);
+    expect(store.content.get('\u00e9')).toBe(1);
   });
 
   it('in memory are whatever a Map takes, and values are not copied', async () => {

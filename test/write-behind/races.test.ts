@@ -88,9 +88,8 @@ const EVICTS_WRITTEN: Readonly<Record<Mode, readonly Patch[]>> = {
   memory: [
     {
       file: WORK,
-      find: 'else yield* this.#writeThrough(victim.key, undefined, sync);',
-      replace:
-        'else { yield* this.#writeThrough(victim.key, undefined, sync); this.#entries.evict(victim); }',
+      find: 'else yield* this.#writeThrough(victim.key, sync);',
+      replace: 'else { yield* this.#writeThrough(victim.key, sync); this.#entries.evict(victim); }',
     },
     {
       file: MEMORY,
@@ -101,9 +100,8 @@ const EVICTS_WRITTEN: Readonly<Record<Mode, readonly Patch[]>> = {
   durable: [
     {
       file: WORK,
-      find: 'else yield* this.#writeThrough(victim.key, undefined, sync);',
-      replace:
-        'else { yield* this.#writeThrough(victim.key, undefined, sync); this.#entries.evict(victim); }',
+      find: 'else yield* this.#writeThrough(victim.key, sync);',
+      replace: 'else { yield* this.#writeThrough(victim.key, sync); this.#entries.evict(victim); }',
     },
     {
       file: DURABLE,
@@ -144,6 +142,17 @@ describe.each(MODES)('a cache, %s', (mode) => {
   it(
     'B3 a read from during a delete is not kept after it',
     caught(mode, 'read-past-delete', ...STALE_FILL[mode]),
+  );
+
+  it.each(['read-in-write', 'read-in-failure'])(
+    'B3 what is read while the key is being written is not kept beyond that: %s',
+    async (play) => {
+      await caught(mode, play, {
+        file: WORK,
+        find: 'this.#entries.forgetRead(key, entry);',
+        replace: '',
+      })();
+    },
   );
 
   it('gets of one key share one read', async () => {

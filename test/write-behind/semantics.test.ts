@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, it } from 'vitest';
 import { BackingStoreError, WriteBehind } from '../../src/write-behind/index.ts';
-import { type Cache, failureOf, ManualClock, PlainStore } from './stores.ts';
+import { type Cache, failureOf, ManualClock, PlainStore, StagedStore, turn } from './stores.ts';
 import { MODES } from './support.ts';
 
 const DOWN = new Error('down');
@@ -238,6 +238,20 @@ describe.each(MODES)('a $name cache', ({ open }) => {
       expect([store.takeCalls(), cache.stats().flushes]).toEqual([['write b=1'], 1]);
       expect(cache.flushOlderThanSync(40)).toBe(1);
       expect([store.takeCalls(), cache.stats().flushes]).toEqual([['write a=2'], 2]);
+    });
+
+    it('flushOlderThan leaves what is changed before its turn has come', async () => {
+      const clock = new ManualClock();
+      const store = new StagedStore();
+      const cache = await open(store, { clock });
+      for (const key of ['a', 'b']) await cache.put(key, 1);
+      await clock.pass(100);
+      const flush = cache.flushOlderThan(100);
+      await turn();
+      await cache.put('b', 2);
+      await store.next('write a=1').land();
+      expect(store.texts).toEqual([]);
+      expect([await flush, cache.dirtyKeys()]).toEqual([1, ['b']]);
     });
 
     it('flushOlderThan(0) writes all, also when the clock was set back', async () => {

@@ -15,8 +15,8 @@ const NO_CLAIMS: Patch = {
 
 const NOBODY_DIES: Patch = {
   file: SHARED,
-  find: 'if (this.#isDead(seen - 1)) this.#free(stripe, seen);',
-  replace: 'if (this.#isDead(seen - 1) && seen < 0) this.#free(stripe, seen);',
+  find: 'if (this.#isDead(seen)) this.#free(stripe, seen);',
+  replace: 'if (this.#isDead(seen) && id === undefined) this.#free(stripe, seen);',
 };
 
 /** A thread that attaches leaves no trace of it. */
@@ -47,8 +47,22 @@ const LOOKS_ONCE: Patch = {
 
 const DELETES_ANYWAY: Patch = {
   file: 'src/write-behind/cache-work.ts',
-  find: 'if (!this.#isReplaced(doomed)) yield*',
-  replace: 'if (!this.#isReplaced(doomed) || doomed !== undefined) yield*',
+  find: 'if (!this.#isReplaced(doomed, behind.puts > puts)) yield*',
+  replace: 'if (doomed !== undefined) yield*',
+};
+
+/** A deletion knows nothing of the puts behind it that are gone from the cache again. */
+const FORGETS_PUTS: Patch = {
+  file: 'src/write-behind/cache-work.ts',
+  find: 'behind !== undefined) behind.puts++',
+  replace: 'behind === null) behind.puts++',
+};
+
+/** A claim names the slot of its thread, whichever thread has it now. */
+const NO_GENERATION: Patch = {
+  file: SHARED,
+  find: '(state & ~SLOT_STATE_MASK) | (slot + 1)',
+  replace: 'slot + 1',
 };
 
 const NO_LOOK_AT_ROOM: Patch = {
@@ -72,6 +86,7 @@ describe('a cache of several threads', { timeout: TIMEOUT_MS * 3 }, () => {
     ['full', NO_LOOK_AT_ROOM],
     ['late-read', LOOKS_ONCE],
     ['late-delete', DELETES_ANYWAY],
+    ['late-delete-evicted', FORGETS_PUTS],
   ] as const)('B1 B3 loses no change of another thread: %s', async (play, patch) => {
     await expectCaught('write-behind-stage', [patch], {
       args: [play],
@@ -88,6 +103,13 @@ describe('a cache of several threads', { timeout: TIMEOUT_MS * 3 }, () => {
         variantTimeoutMs: HANG_MS,
         symptom: 'hang',
       });
+    },
+  );
+
+  it.each(['taken-over-twice', 'left-by-my-slot'])(
+    'B7 takes no claim from a thread that lives: %s',
+    async (play) => {
+      await expectCaught('write-behind-claims', [NO_GENERATION], { args: [play] });
     },
   );
 
