@@ -51,7 +51,10 @@ export interface SyncByteStore extends OfBothKinds {
   batch?(writes: readonly ByteWrite[]): unknown;
 }
 
-/** The same with promises: a store that is reached by a network, or that must not block the thread. */
+/**
+ * The same with promises: a store that is reached by a network, or that must not block the thread. None
+ * of its methods waits for a flush, clear or close of the caching store above it, which waits for them.
+ */
 export interface AsyncByteStore extends OfBothKinds {
   readonly mode: 'async';
   get(key: Uint8Array): Promise<Uint8Array | undefined>;

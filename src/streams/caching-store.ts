@@ -132,12 +132,17 @@ export class CachingStore<S extends ByteStore> {
 
   /** Entries from `low` on, below `high`, as they are stored; absent: from the first, to the last. */
   range(low?: Bytes, high?: Bytes): Entries<S, [Uint8Array, Uint8Array]> {
-    return this.entries(rangeOf(low, high, false), pairOf);
+    return this.entries(rangeOf(low, high, false), this.rawItem());
   }
 
   /** The same from the last key down (KIP-617). */
   reverseRange(low?: Bytes, high?: Bytes): Entries<S, [Uint8Array, Uint8Array]> {
-    return this.entries(rangeOf(low, high, true), pairOf);
+    return this.entries(rangeOf(low, high, true), this.rawItem());
+  }
+
+  /** What raw ranges give of an entry. */
+  protected rawItem(): MakeItem<[Uint8Array, Uint8Array]> {
+    return pairOf;
   }
 
   /** All entries as they are stored. */
@@ -332,7 +337,7 @@ export class CachingStore<S extends ByteStore> {
     const id = idOf(key);
     for (;;) {
       const node = this.#cache.get(key, id);
-      if (node !== undefined) return decide(node.value);
+      if (node !== undefined && !this.#writer.isDoomed(node)) return decide(node.value);
       const mark = this.#reads.begin(id);
       try {
         const value = yield* settled(this.#inner.get(key));
@@ -348,7 +353,7 @@ export class CachingStore<S extends ByteStore> {
   /** What is there at the moment of the call; read before anything that is put later gets there. */
   protected current(key: Uint8Array): Answer<S, Uint8Array | undefined> {
     const node = this.#cache.get(key);
-    if (node !== undefined) return this.answer(node.value);
+    if (node !== undefined && !this.#writer.isDoomed(node)) return this.answer(node.value);
     const inner = this.#inner;
     return this.run(this.#writer.past<Uint8Array | undefined>(key, () => inner.get(key)));
   }

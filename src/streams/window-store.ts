@@ -154,6 +154,23 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
 
   // --- fetching ------------------------------------------------------------------------------------------
 
+  /** As of all stores; of a window that is expired nothing. */
+  override get(storeKey: Bytes): Answer<S, Uint8Array | undefined> {
+    const key = bytesOf(storeKey, 'A stored key');
+    if (!startsBefore(key, 0, key.length, this.#earliest)) return super.get(key);
+    this.assertOpen();
+    return this.answer<Uint8Array | undefined>(undefined);
+  }
+
+  protected override rawItem(): MakeItem<[Uint8Array, Uint8Array]> {
+    const make = super.rawItem();
+    const earliest = this.#earliest;
+    return (slot) => {
+      const { key, keyAt, keyEnd } = slot;
+      return startsBefore(key, keyAt, keyEnd, earliest) ? undefined : make(slot);
+    };
+  }
+
   /** What a key has in the window that starts at `time`. */
   fetch(key: Bytes, time: number): Answer<S, WindowValue | undefined>;
   /**
@@ -296,9 +313,7 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
     this.#expiredAt = this.#streamTime;
     if (earliest === 0) return 0;
     try {
-      return yield* this.purge(
-        (stored) => stored.length >= WINDOW_SUFFIX_BYTES && startOf(stored) < earliest,
-      );
+      return yield* this.purge((stored) => startsBefore(stored, 0, stored.length, earliest));
     } catch (error) {
       this.#expiredAt = Math.min(this.#expiredAt, before);
       throw error;
@@ -345,6 +360,12 @@ export class WindowStore<S extends ByteStore> extends CachingStore<S> {
 }
 
 const NO_KEY = new Uint8Array(0);
+
+/** Whether the bytes are the key of a window that starts before `earliest`. */
+function startsBefore(bytes: Uint8Array, at: number, end: number, earliest: number): boolean {
+  const startAt = end - WINDOW_SUFFIX_BYTES;
+  return startAt >= at && readTime(bytes, startAt) < earliest;
+}
 
 function askedOf(
   keyFrom: Bytes | undefined,

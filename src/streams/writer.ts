@@ -5,7 +5,7 @@
  * Invariants:  one flush or clear at a time, in the order of the calls; a write past the cache and a
  *              flush of the same key never overlap; no entry is written by two flushes unless it was
  *              put in between; what has landed is clean, what has not is dirty, also after a failure;
-              what was put after a clear was called is written after it.
+ *              what was put, or asked for past the cache, after a clear was called is written after it.
  *              Nobody who reads or puts waits for any of it.
  * Threads:     private to a thread. Over a store that answers at once nothing is ever under way
  *              between two calls, and none of the waiting happens.
@@ -43,6 +43,16 @@ interface Clear {
   readonly ended: Promise<void>;
 }
 
+/** A write past the cache, or a read in the order of these, from its call to its end. */
+interface Direct {
+  /** Never rejects. */
+  readonly ended: Promise<void>;
+  /** The clear that it comes behind. */
+  readonly behind: Clear | undefined;
+  /** The one of the same key that was asked for before. */
+  readonly before: Direct | undefined;
+}
+
 const AT_ONCE: Turn = { promise: Promise.resolve(), resolve: () => undefined };
 
 export type Landed = FlushedEntry[];
@@ -59,8 +69,8 @@ export class Writer {
   #isWriting = false;
   /** Clears that have been called and have not ended, in the order of the calls. */
   readonly #clears: Clear[] = [];
-  /** The last write past the cache of each key, while it is under way; never rejects. */
-  readonly #direct = new Map<string, Promise<void>>();
+  /** The last one of each key. */
+  readonly #direct = new Map<string, Direct>();
   /** Entries of a batch that the inner store wants, and that it has been found to take. */
   readonly #batchLimit: number;
   #batchMax: number;
@@ -86,7 +96,13 @@ export class Writer {
 
   /** Settles when such a change has ended; never rejects. */
   changed(id: string): Promise<void> {
-    return this.#direct.get(id) ?? this.#clears.at(-1)?.ended ?? AT_ONCE.promise;
+    return this.#direct.get(id)?.ended ?? this.#clears.at(-1)?.ended ?? AT_ONCE.promise;
+  }
+
+  /** Whether a clear that was called drops what the cache has there. */
+  isDoomed({ version }: CacheNode): boolean {
+    const clear = this.#clears.at(-1);
+    return this.#isAsync && clear !== undefined && version <= clear.version;
   }
 
   /** Waits until all earlier flushes and clears have ended: one's own turn, to be ended. */
@@ -101,16 +117,30 @@ export class Writer {
 
   /**
    * Keys are written from here on, all of them or some: what is written past the cache from now on
-   * waits, and what was asked for earlier is waited for.
+   * waits, and what was asked for `earlier` is waited for.
    */
-  *#begin(turn: Turn, taken: readonly DirtyEntry[] | undefined): Steps<void> {
+  *#begin(
+    turn: Turn,
+    ids: ReadonlySet<string> | undefined,
+    earlier: readonly Promise<void>[],
+  ): Steps<void> {
     this.#isWriting = true;
     if (!this.#isAsync) return;
-    const ids = taken && new Set(taken.map(({ node }) => node.id));
     this.#busy = { ids, ended: turn.promise };
-    const earlier: Promise<void>[] = [];
-    for (const [id, direct] of this.#direct) if (ids?.has(id) !== false) earlier.push(direct);
     if (earlier.length > 0) yield Promise.all(earlier);
+  }
+
+  /** Of these keys what goes on by itself: not what comes behind a clear, which waits for this turn. */
+  #running(ids: ReadonlySet<string>): Promise<void>[] {
+    const running: Promise<void>[] = [];
+    for (let [id, direct] of this.#direct as Iterable<[string, Direct | undefined]>) {
+      if (!ids.has(id)) continue;
+      while (direct?.behind !== undefined && this.#clears.includes(direct.behind)) {
+        direct = direct.before;
+      }
+      if (direct !== undefined) running.push(direct.ended);
+    }
+    return running;
   }
 
   #end({ promise, resolve }: Turn): void {
@@ -138,7 +168,8 @@ export class Writer {
       if (victim?.isDirty === false) return landed;
       this.flushes++;
       const taken = this.#cache.takeDirty(victim, this.#clears[0]?.version);
-      yield* this.#begin(turn, taken);
+      const ids = new Set(taken.map(({ node }) => node.id));
+      yield* this.#begin(turn, ids, this.#running(ids));
       yield* this.#write(taken, withOld, landed);
     } catch (error) {
       failures.push(error);
@@ -220,24 +251,27 @@ export class Writer {
   // --- past the cache ------------------------------------------------------------------------------------
 
   /**
-   * Does something with one key of the inner store, in its turn: after what was asked for earlier, and
-   * not while a flush writes the key.
+   * Does something with one key of the inner store, in its turn: after what was asked for earlier, also
+   * to clear everything, and not while a flush writes the key.
    */
   *past<T>(key: Uint8Array, work: () => T | PromiseLike<T>): Steps<T> {
     if (!this.#isAsync) return work() as T;
     const id = idOf(key);
     const before = this.#direct.get(id);
+    const behind = this.#clears.at(-1);
     const busy = this.#busy;
     const isBusy = busy !== undefined && (busy.ids === undefined || busy.ids.has(id));
-    const { promise, resolve } = promiseOf();
-    this.#direct.set(id, promise);
+    const { promise: ended, resolve } = promiseOf();
+    const direct: Direct = { ended, behind, before };
+    this.#direct.set(id, direct);
     try {
-      if (before !== undefined) yield before;
+      if (before !== undefined) yield before.ended;
+      if (behind !== undefined) yield behind.ended;
       // Only the flush that was running: one that has begun since waits for this work.
       if (isBusy) yield busy.ended;
       return yield* settled(work());
     } finally {
-      if (this.#direct.get(id) === promise) this.#direct.delete(id);
+      if (this.#direct.get(id) === direct) this.#direct.delete(id);
       resolve();
     }
   }
@@ -246,10 +280,11 @@ export class Writer {
   *clear(): Steps<void> {
     const { version } = this.#cache;
     const { promise: ended, resolve } = this.#isAsync ? promiseOf() : AT_ONCE;
+    const earlier = Array.from(this.#direct.values(), (direct) => direct.ended);
     this.#clears.push({ version, ended });
     const turn = yield* this.#turn();
     try {
-      yield* this.#begin(turn, undefined);
+      yield* this.#begin(turn, undefined, earlier);
       const cleared = this.#inner.clear();
       if (isPromise(cleared)) yield cleared;
       this.#cache.clear(version);

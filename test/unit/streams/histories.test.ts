@@ -241,7 +241,7 @@ const NAIVE: readonly (readonly [string, Patch])[] = [
     'clean as soon as it is taken',
     {
       file: WRITER,
-      find: 'yield* this.#begin(turn, taken);',
+      find: 'yield* this.#begin(turn, ids, this.#running(ids));',
       replace: 'for (const entry of taken) this.#cache.land(entry);',
     },
   ],

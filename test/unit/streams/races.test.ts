@@ -1,10 +1,11 @@
 /** Caching stores over an asynchronous inner store: staged races, each also against naive variants. */
 import { describe, expect, it } from 'vitest';
 import * as streams from '../../../src/streams/index.ts';
+import { CLEARING_RACES } from './clearing-races.ts';
 import { RACES } from './races.ts';
 import { errorOf, now, pairs, StagedStore, settle, text, variantOf } from './support.ts';
 
-describe.each(RACES)('$name', ({ run, naive }) => {
+describe.each([...RACES, ...CLEARING_RACES])('$name', ({ run, naive }) => {
   it('holds', () => run(streams));
 
   it.each(Object.entries(naive))('does not hold with %s', async (_, patch) => {

@@ -34,10 +34,11 @@ const LAND_ANY: Patch = {
 /** As Kafka does it, where writing does not wait. */
 const CLEAN_WHEN_TAKEN: Patch = {
   file: WRITER,
-  find: 'yield* this.#begin(turn, taken);',
-  replace: 'for (const entry of taken) this.#cache.land(entry); yield* this.#begin(turn, taken);',
+  find: 'yield* this.#begin(turn, ids, this.#running(ids));',
+  replace:
+    'for (const entry of taken) this.#cache.land(entry); yield* this.#begin(turn, ids, this.#running(ids));',
 };
-const NO_TURNS: Patch = {
+export const NO_TURNS: Patch = {
   file: WRITER,
   find: 'if (before !== undefined) yield before;\n    return turn;',
   replace: 'return turn;',
@@ -46,11 +47,6 @@ const KEEP_STALE: Patch = {
   file: STORE,
   find: 'const isFresh = !mark.isStale && ',
   replace: 'const isFresh = ',
-};
-const KEEP_CHANGING: Patch = {
-  file: STORE,
-  find: '!mark.isStale && !this.#writer.isChanging(id) && !this.#isClosed',
-  replace: '!mark.isStale && !this.#isClosed',
 };
 const DECIDE_STALE: Patch = {
   file: STORE,
@@ -66,11 +62,6 @@ const FLUSH_AT_ONCE: Patch = {
   file: WRITER,
   find: 'if (earlier.length > 0) yield Promise.all(earlier);',
   replace: '',
-};
-const CLEAR_ALL: Patch = {
-  file: WRITER,
-  find: 'this.#cache.clear(version);',
-  replace: 'this.#cache.clear();',
 };
 const READ_AT_ONCE: Patch = {
   file: STORE,
@@ -91,32 +82,6 @@ const VICTIM_ANYWAY: Patch = {
   file: WRITER,
   find: 'if (victim?.isDirty === false) return landed;',
   replace: '',
-};
-/** What `clear` drops, with puts that came after it and without. */
-const DIRTY_WHEN_REMOVED: Patch = {
-  file: CACHE,
-  find: 'node.isDirty = false;\n    this.#unlink(node);',
-  replace: 'this.#unlink(node);',
-};
-const DIRTY_WHEN_EMPTIED: Patch = {
-  file: CACHE,
-  find: 'for (const node of this.#dirty) node.isDirty = false;',
-  replace: '',
-};
-const TAKE_ALL: Patch = {
-  file: WRITER,
-  find: 'takeDirty(victim, this.#clears[0]?.version)',
-  replace: 'takeDirty(victim)',
-};
-const ROOM_ONCE: Patch = {
-  file: STORE,
-  find: 'if (length === 0 && victim.isDirty && !this.#isAsync) return;',
-  replace: 'if (length === 0 && victim.isDirty) return;',
-};
-const CLEAR_FROM_ITS_TURN: Patch = {
-  file: WRITER,
-  find: 'this.#clears.push({ version, ended });\n    const turn = yield* this.#turn();',
-  replace: 'const turn = yield* this.#turn();\n    this.#clears.push({ version, ended });',
 };
 
 export const RACES: readonly Race[] = [
@@ -338,45 +303,6 @@ export const RACES: readonly Race[] = [
     },
   },
   {
-    name: 'clearing waits for the flush that is under way, and keeps what is put after it was called',
-    naive: { 'clearing at once': NO_TURNS, 'dropping everything': CLEAR_ALL },
-    async run({ KeyValueStore }) {
-      const inner = new StagedStore();
-      const store = new KeyValueStore({ inner });
-      await store.put('before', '1');
-      const flushing = store.flush();
-      await settle();
-      const clearing = store.clear();
-      await store.put('after', '2');
-      expect(await inner.pending()).toEqual(['put before=1']);
-      await inner.landAll();
-      await Promise.all([flushing, clearing]);
-      expect(inner.content()).toEqual([]);
-      const range = store.scanAll().toArray();
-      await inner.landAll();
-      expect(pairs(await range)).toEqual(['after=2']);
-    },
-  },
-  {
-    name: 'what is read while the inner store is being cleared is not kept',
-    naive: { 'keeping what is changing': KEEP_CHANGING },
-    async run({ KeyValueStore }) {
-      const inner = new StagedStore();
-      inner.inner.put(Buffer.from('k'), Buffer.from('v'));
-      const store = new KeyValueStore({ inner });
-      const clearing = store.clear();
-      const read = store.get('k');
-      await settle();
-      await inner.at('get k').land();
-      await now(read);
-      await inner.landAll();
-      await clearing;
-      const again = store.get('k');
-      await inner.landAll();
-      expect(await again).toBeUndefined();
-    },
-  },
-  {
     name: 'a delete gives the value of its moment, and its tombstone comes after that look',
     naive: { 'looking without a turn': READ_AT_ONCE },
     async run({ KeyValueStore }) {
@@ -429,124 +355,6 @@ export const RACES: readonly Race[] = [
       await Promise.all([flushing, put]);
       expect(inner.calls).toEqual(['put a=1', 'put b=1']);
       expect(store.stats()).toMatchObject({ entries: 2, dirty: 1, evictions: 1 });
-    },
-  },
-  {
-    name: 'an eviction that waited for clearing does not bring back its victim',
-    naive: { 'a victim that is dirty for ever': DIRTY_WHEN_REMOVED },
-    async run({ KeyValueStore, ENTRY_OVERHEAD_BYTES }) {
-      const inner = new StagedStore();
-      const store = new KeyValueStore({ inner, cacheBytes: ENTRY_OVERHEAD_BYTES + 2 });
-      await store.put('a', '1');
-      const clearing = store.clear();
-      const put = store.put('b', '2');
-      expect(await inner.pending()).toEqual(['clear']);
-      await inner.landAll();
-      await Promise.all([clearing, put]);
-      expect(inner.calls).toEqual(['clear']);
-      expect(inner.content()).toEqual([]);
-      expect(store.stats()).toMatchObject({ entries: 1, dirty: 1 });
-    },
-  },
-  {
-    name: 'an eviction that waited for a clear that dropped everything does not bring back its victim',
-    naive: { 'a victim that is dirty for ever': DIRTY_WHEN_EMPTIED },
-    async run({ KeyValueStore, ENTRY_OVERHEAD_BYTES }) {
-      const inner = new StagedStore();
-      const store = new KeyValueStore({ inner, cacheBytes: ENTRY_OVERHEAD_BYTES - 1 });
-      const puts = [store.put('a', '1')];
-      await settle();
-      puts.push(store.put('b', '2')); // Next to be evicted, once a has been written.
-      const clearing = store.clear();
-      await inner.landAll();
-      await Promise.all([...puts, clearing]);
-      expect(inner.calls).toEqual(['put a=1', 'clear']);
-      expect(inner.content()).toEqual([]);
-      expect(store.stats()).toMatchObject({ entries: 0, dirty: 0 });
-    },
-  },
-  {
-    name: 'a flush that was called before clearing does not take what was put after it',
-    naive: { 'taking whatever is dirty': TAKE_ALL },
-    async run({ KeyValueStore }) {
-      const inner = new StagedStore();
-      const store = new KeyValueStore({ inner });
-      await store.put('a', '1');
-      const flushes = [store.flush()];
-      await settle();
-      flushes.push(store.flush());
-      await store.put('b', '1');
-      const clearing = store.clear();
-      await store.put('k', 'new');
-      await inner.landAll();
-      expect((await Promise.all(flushes)).map(flushedTexts)).toEqual([['a=1'], ['b=1']]);
-      await clearing;
-      expect(store.stats()).toMatchObject({ entries: 1, dirty: 1 });
-      const closing = store.close();
-      await inner.landAll();
-      await closing;
-      expect(inner.content()).toEqual(['k=new']);
-    },
-  },
-  {
-    name: 'an eviction whose victim was put again after clearing makes room behind it',
-    naive: { 'giving up': ROOM_ONCE, 'taking whatever is dirty': TAKE_ALL },
-    async run({ KeyValueStore, ENTRY_OVERHEAD_BYTES }) {
-      const inner = new StagedStore();
-      const store = new KeyValueStore({ inner, cacheBytes: ENTRY_OVERHEAD_BYTES + 2 });
-      await store.put('a', '1');
-      const flushing = store.flush();
-      await settle();
-      const puts = [store.put('b', '1')]; // Queues an eviction of a.
-      const clearing = store.clear();
-      puts.push(store.put('a', '2'), store.put('b', '2'));
-      await inner.landAll();
-      await Promise.all([flushing, ...puts, clearing]);
-      expect(inner.calls).toEqual(['put a=1', 'clear', 'put a=2', 'put b=2']);
-      expect(inner.content()).toEqual(['a=2', 'b=2']);
-      expect(store.stats()).toMatchObject({ entries: 1, dirty: 0 });
-    },
-  },
-  {
-    name: 'what is read while clearing waits for its turn is not kept',
-    naive: { 'clearing that begins with its turn': CLEAR_FROM_ITS_TURN },
-    async run({ KeyValueStore }) {
-      const inner = new StagedStore();
-      inner.inner.put(Buffer.from('k'), Buffer.from('v'));
-      const store = new KeyValueStore({ inner });
-      await store.put('x', '1');
-      const flushing = store.flush();
-      await settle();
-      const clearing = store.clear();
-      const read = store.get('k');
-      await inner.at('get k').land();
-      await now(read);
-      await inner.landAll();
-      await Promise.all([flushing, clearing]);
-      const again = store.get('k');
-      await inner.landAll();
-      expect(await again).toBeUndefined();
-    },
-  },
-  {
-    name: 'putting if absent after clearing was called decides on what clearing leaves',
-    naive: { 'clearing that begins with its turn': CLEAR_FROM_ITS_TURN },
-    async run({ KeyValueStore }) {
-      const inner = new StagedStore();
-      inner.inner.put(Buffer.from('k'), Buffer.from('v'));
-      const store = new KeyValueStore({ inner });
-      await store.put('x', '1');
-      const flushing = store.flush();
-      await settle();
-      const clearing = store.clear();
-      const putting = store.putIfAbsent('k', 'new');
-      await inner.at('get k').land();
-      await inner.landAll();
-      await Promise.all([flushing, clearing]);
-      await inner.landAll();
-      expect(await putting).toBeUndefined();
-      expect(text(await store.get('k'))).toBe('new');
-      expect(inner.content()).toEqual([]);
     },
   },
 ];

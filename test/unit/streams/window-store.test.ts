@@ -228,6 +228,26 @@ describe('retention', () => {
     expect(texts(store.all())).toEqual(['k@10=v', 'l@15=v']);
   });
 
+  it('hides them from those who ask for stored keys too, but not what is no window', () => {
+    const { inner, store } = retaining();
+    inner.put(bytes('short'), bytes('v'));
+    for (const start of [0, 5]) store.put('k', 'v', start);
+    store.flush();
+    store.put('k', 'v', 10);
+    const early = windowKey(bytes('k'), 0);
+    const late = [5, 10].map((start) => Buffer.from(windowKey(bytes('k'), start)));
+    const seen = (entries: Iterable<[Uint8Array, Uint8Array]>) =>
+      Array.from(entries, ([key]) => Buffer.from(key)).filter((key) => key.length > 5);
+    expect(seen(store.range())).toEqual(late);
+    expect(seen(store.reverseRange())).toEqual([...late].reverse());
+    expect(seen(store.scanAll())).toEqual(late);
+    expect(store.get(early)).toBeUndefined();
+    expect(store.get(late[0] as Buffer)).toBeDefined();
+    expect(store.get('short')).toEqual(bytes('v'));
+    expect(store.scanAll().toArray()).toHaveLength(3);
+    expect(inner.get(early)).toBeDefined();
+  });
+
   it('is about the stream time, which putInner moves on as well', () => {
     const { store } = retaining();
     store.put('k', 'v', 3);
