@@ -295,10 +295,14 @@ export class Database {
   }
 
   #tidy({ clearBelow }: Closed): void {
-    // A base that is not reached any more: meanwhile epochs have begun anew.
-    if (clearBelow === 0 || (this.#versions?.base ?? 0) < clearBelow) return;
-    this.#history?.clearBelow(clearBelow);
-    this.#versions?.noteCleared(clearBelow);
+    if (clearBelow === 0) return;
+    let cleared = 0;
+    try {
+      this.#history?.clearBelow(clearBelow);
+      cleared = clearBelow;
+    } finally {
+      this.#versions?.endClearing(cleared);
+    }
   }
 
   #sweep(): void {

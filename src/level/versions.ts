@@ -8,7 +8,8 @@
  *              V2   an epoch that has been written under (`dirty`) is never given to a new snapshot;
  *              V3   while a snapshot is open, `live` is set, and its epoch stands in its thread's row;
  *              V4   what the gate guards is changed only by its holder, each store leaving it usable: a
- *                   holder that dies is followed by whoever waits, and its row is dropped.
+ *                   holder that dies is followed by whoever waits, and its row is dropped;
+ *              V5   epochs begin anew only while nobody clears or sweeps by the old ones.
  * Threads:     one object for each thread and database. Waiting is bounded, with a look for the dead and at
  *              the pool's status each time.
  * Source:      the two flags (my own `active`, everybody's gate) are Dekker's: each side sets its own before
@@ -40,7 +41,9 @@ const R_STATE = 0;
 const R_ACTIVE = 1;
 const R_COUNT = 2;
 const R_OVERFLOW = 3;
-const R_EPOCHS = 4;
+/** The thread is to clear what was saved, or is at it. */
+const R_CLEARING = 4;
+const R_EPOCHS = 5;
 /** Epochs that a row can name; of a thread that has more, all from the oldest on count as open. */
 const ROW_EPOCHS: number = ROW_WORDS - R_EPOCHS;
 
@@ -129,7 +132,7 @@ export class Versions {
     this.#newest = 0;
     this.#lock();
     try {
-      this.#dropRow(this.#me);
+      this.#publish();
       return this.#recount();
     } finally {
       this.#unlock();
@@ -279,29 +282,49 @@ export class Versions {
       Atomics.store(words, KEPT, 0);
     }
     const base = Atomics.load(words, BASE);
-    return Atomics.load(words, CLEARED) >= base ? NOTHING_TO_CLEAR : { clearBelow: base };
-  }
-
-  /** Says that everything below a base is cleared; until somebody does, `close` asks for it again. */
-  noteCleared(base: number): void {
-    const words = this.#words;
-    for (;;) {
-      const before = Atomics.load(words, CLEARED);
-      if (before >= base) return;
-      if (Atomics.compareExchange(words, CLEARED, before, base) === before) return;
-    }
+    if (Atomics.load(words, CLEARED) >= base) return NOTHING_TO_CLEAR;
+    Atomics.store(words, this.#row + R_CLEARING, 1);
+    return { clearBelow: base };
   }
 
   /**
-   * Begins epochs anew when their number has grown large: no snapshot is open, nobody writes, and
-   * `clearAll` has emptied the history meanwhile.
+   * Ends what `Closed` has asked for: everything below a base is cleared, or (0) it could not be. Until
+   * somebody has done it, `close` asks for it again.
+   */
+  endClearing(base: number): void {
+    const words = this.#words;
+    for (;;) {
+      const before = Atomics.load(words, CLEARED);
+      if (before >= base) break;
+      if (Atomics.compareExchange(words, CLEARED, before, base) === before) break;
+    }
+    Atomics.store(words, this.#row + R_CLEARING, 0);
+  }
+
+  /** V5: whether somebody clears or sweeps who is still there; the gate is held. */
+  #isBeingCleared(): boolean {
+    const words = this.#words;
+    const sweeper = Atomics.load(words, SWEEPER);
+    if (sweeper !== 0 && this.#holds(sweeper)) return true;
+    for (let slot = 0; slot < SLOTS_MAX; slot++) {
+      const isAt = Atomics.load(words, ROWS + slot * ROW_WORDS + R_CLEARING) !== 0;
+      if (isAt && this.#isAlive(slot)) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Begins epochs anew when their number has grown large: no snapshot is open, nobody writes or clears,
+   * and `clearAll` has emptied the history meanwhile. Else a later call does; there is room for as many
+   * epochs again.
    */
   restartIfDue(clearAll: () => void): void {
     const words = this.#words;
     if (Atomics.load(words, EPOCH) < EPOCH_MAX) return;
     this.#lock();
     try {
-      if (this.isLive || Atomics.load(words, EPOCH) < EPOCH_MAX) return;
+      const isInUse = this.isLive || this.#isBeingCleared();
+      if (isInUse || Atomics.load(words, EPOCH) < EPOCH_MAX) return;
       this.#drain();
       clearAll();
       Atomics.store(words, DIRTY, 0);
@@ -337,6 +360,7 @@ export class Versions {
     Atomics.store(this.#words, row + R_STATE, 0);
     Atomics.store(this.#words, row + R_COUNT, 0);
     Atomics.store(this.#words, row + R_OVERFLOW, 0);
+    Atomics.store(this.#words, row + R_CLEARING, 0);
     Atomics.store(this.#words, row + R_ACTIVE, 0);
   }
 

@@ -3,9 +3,10 @@
  * replaced `Atomics.store`, and whoever would wait is thrown out.
  */
 import { afterEach, expect, it, vi } from 'vitest';
-import { makeVersionWords, Versions } from '../../../src/level/versions.ts';
+import { EPOCH_MAX, makeVersionWords, Versions } from '../../../src/level/versions.ts';
 import type { PoolCore } from '../../../src/pool/core.ts';
 
+const EPOCH = 1;
 const DIRTY = 2;
 
 class Waits extends Error {}
@@ -98,7 +99,7 @@ it('H3 what nobody has cleared is to be cleared by the next who closes the last 
   expect(clearBelow).toBeGreaterThan(first);
   // Who was to do it has died; nothing was written since.
   expect(b.close(b.open())).toEqual({ clearBelow });
-  b.noteCleared(clearBelow);
+  b.endClearing(clearBelow);
   expect(a.close(a.open())).toEqual({ clearBelow: 0 });
 });
 
@@ -112,4 +113,42 @@ it('H3 what is saved while the last snapshot closes is cleared with the rest', (
   b.exit();
   const { clearBelow } = a.close(a.open());
   expect(clearBelow).toBeGreaterThan(saved.base);
+});
+
+it.each(['clears', 'sweeps'])('V5 epochs do not begin anew while somebody %s', (what) => {
+  const { a, b, words } = makeThreads();
+  const clearAll = vi.fn();
+  const snapshot = a.open();
+  b.enter();
+  save(b);
+  b.noteSaved(1);
+  b.exit();
+  words[EPOCH] = EPOCH_MAX;
+  if (what === 'sweeps') expect(a.beginSweep(1)).toBe(true);
+  // What a is to clear below is none of the new numbers.
+  const { clearBelow } = a.close(snapshot);
+  if (what === 'sweeps') a.endClearing(clearBelow);
+  b.restartIfDue(clearAll);
+  expect([clearAll.mock.calls.length, b.base]).toEqual([0, clearBelow]);
+  if (what === 'sweeps') a.endSweep(0);
+  else a.endClearing(0);
+  b.restartIfDue(clearAll);
+  expect([clearAll.mock.calls.length, b.base, b.open()]).toEqual([1, 0, 1]);
+});
+
+it('V5 who has left, and is still to clear, keeps epochs from beginning anew', () => {
+  const { a, b, words } = makeThreads();
+  const clearAll = vi.fn();
+  a.open();
+  b.enter();
+  save(b);
+  b.exit();
+  words[EPOCH] = EPOCH_MAX;
+  const { clearBelow } = a.leave();
+  expect(clearBelow).toBeGreaterThan(EPOCH_MAX);
+  b.restartIfDue(clearAll);
+  expect(clearAll).not.toHaveBeenCalled();
+  a.endClearing(clearBelow);
+  b.restartIfDue(clearAll);
+  expect(clearAll).toHaveBeenCalledOnce();
 });
