@@ -62,7 +62,8 @@ export class GroupOutput {
   }
 
   /**
-   * Writes a group: its header, the records, zeros up to the next block.
+   * Writes a group: its header, the records, zeros up to the next block. What it keeps are the records
+   * of the write before, which was one of the same group, and within a block.
    *
    * @param putHeader  Puts the header at the beginning of what it is given.
    * @throws {WeirpoolError} `STORE_IO`: any part of it may have been written.
@@ -71,12 +72,12 @@ export class GroupOutput {
     offset: number,
     putHeader: (block: Uint8Array) => void,
     views: readonly Uint8Array[],
-    recordBytes: number,
+    { kept, bytes }: { readonly kept: number; readonly bytes: number },
   ): void {
-    const total = groupBytes(recordBytes);
+    const total = groupBytes(kept + bytes);
     const pieces = this.#piecesFor(total);
     putHeader(pieces);
-    let at = GROUP_HEADER_BYTES;
+    let at = GROUP_HEADER_BYTES + kept;
     let done = 0;
     for (let written = 0; written < total; at = 0) {
       const piece = pieces.subarray(0, Math.min(pieces.length, total - written));

@@ -8,6 +8,9 @@
  *              an opening appends to a segment of its own; the last records of the one before it
  *              are written again and synced before its header names their end;
  *              what a failed write has left is overwritten at the same offset, never followed;
+ *              a block that a sync has covered is never written again; until then the last group, if
+ *              a block holds it, takes more records: each write of it has all bytes of the one
+ *              before, so whatever is torn, the records before stay;
  *              a failed sync stops the writer for good: the next one would succeed although the
  *              pages are gone.
  * Threads:     one at a time; the directory is locked by its opener. Synchronous calls only.
@@ -94,6 +97,16 @@ export interface LogStats {
   readonly durableSeq: number;
 }
 
+/** A group that is being written. */
+interface Group {
+  readonly offset: number;
+  /** Of its first record. */
+  readonly position: number;
+  recordBytes: number;
+  /** A write has failed: the file may have more of it than is known here. */
+  isTorn: boolean;
+}
+
 /** Bytes of the records from `from` on that fit into `room`; no length word straddles two views. */
 function wholeRecords(views: readonly Uint8Array[], from: number, room: number): number {
   let bytes = 0;
@@ -139,6 +152,8 @@ export class LogWriter {
   #offset = 0;
   /** Where the last record ends in the file. */
   #recordsEnd = 0;
+  /** The last group, while it takes more records. */
+  #open: Group | undefined;
   #position = 0;
   #durableSeq = 0;
   #sparePresent = false;
@@ -178,6 +193,7 @@ export class LogWriter {
   /** Ends here without a sync, so that another thread may go on with `adopt`. */
   handOver(): LogWriterState {
     this.#assertRunning();
+    this.#mend();
     this.abandon();
     return {
       full: this.#full,
@@ -313,7 +329,8 @@ export class LogWriter {
   // --- appending -----------------------------------------------------------------------------------
 
   /**
-   * Writes whole records as a group, or as several where a segment ends.
+   * Writes whole records: into the last group as many as that still takes, the others as one more, or
+   * as several where a segment ends.
    *
    * @param views     Their bytes, in one piece or in two, cut at a multiple of 8.
    * @param position  Where the first one begins: `writtenSeq`.
@@ -329,7 +346,7 @@ export class LogWriter {
     }
     const bytes = views.reduce((sum, view) => sum + view.length, 0);
     if (bytes % RECORD_ALIGNMENT !== 0) throw new TypeError(`${bytes} bytes are no whole records`);
-    let done = 0;
+    let done = this.#extend(views, bytes);
     while (done < bytes) {
       const room = this.#segmentBytes - this.#offset - GROUP_HEADER_BYTES;
       const left = bytes - done;
@@ -338,7 +355,14 @@ export class LogWriter {
         this.#assertFits(views, done);
         this.#rotate();
       } else {
-        this.#writeGroup(viewsFrom(views, done, fitting), fitting);
+        this.#open = undefined;
+        const group = {
+          offset: this.#offset,
+          position: this.#position,
+          recordBytes: 0,
+          isTorn: false,
+        };
+        this.#write(group, viewsFrom(views, done, fitting), fitting);
         done += fitting;
       }
     }
@@ -370,21 +394,46 @@ export class LogWriter {
     );
   }
 
-  #writeGroup(views: readonly Uint8Array[], recordBytes: number): void {
+  /**
+   * Adds records to the last group: so many bytes of them. Always as many as it takes, so that after a
+   * failed write the same records go to the same place.
+   */
+  #extend(views: readonly Uint8Array[], bytes: number): number {
+    const group = this.#open;
+    if (group === undefined) return 0;
+    const room = LOG_BLOCK_BYTES - GROUP_HEADER_BYTES - group.recordBytes;
+    const fitting = bytes <= room ? bytes : wholeRecords(views, 0, room);
+    if (fitting > 0) this.#write(group, viewsFrom(views, 0, fitting), fitting);
+    else this.#mend();
+    return fitting;
+  }
+
+  /** Takes back what a failed write may have added to the last group, before anything follows it. */
+  #mend(): void {
+    if (this.#open?.isTorn === true) this.#write(this.#open, [], 0);
+  }
+
+  #write(group: Group, views: readonly Uint8Array[], bytes: number): void {
+    const { offset, position, recordBytes: kept } = group;
+    const recordBytes = kept + bytes;
     const header = {
       epoch: this.#epoch,
       segment: this.#segment,
-      offset: this.#offset,
-      position: this.#position,
+      offset,
+      position,
       durableSeq: this.#durableSeq,
       recordBytes,
     };
     const putHeader = (block: Uint8Array): void =>
       encodeGroupHeader(this.#sums, this.#headerSeed, block, header);
-    this.#output.write(this.#offset, putHeader, views, recordBytes);
-    this.#recordsEnd = this.#offset + GROUP_HEADER_BYTES + recordBytes;
-    this.#offset += groupBytes(recordBytes);
-    this.#position += recordBytes;
+    group.isTorn = true;
+    this.#output.write(offset, putHeader, views, { kept, bytes });
+    group.isTorn = false;
+    group.recordBytes = recordBytes;
+    this.#recordsEnd = offset + GROUP_HEADER_BYTES + recordBytes;
+    this.#offset = offset + groupBytes(recordBytes);
+    this.#position = position + recordBytes;
+    this.#open = groupBytes(recordBytes) === LOG_BLOCK_BYTES ? group : undefined;
   }
 
   // --- syncing -------------------------------------------------------------------------------------
@@ -393,14 +442,17 @@ export class LogWriter {
    * Makes everything that was written durable.
    *
    * @returns The durable seq.
-   * @throws {WeirpoolError} `STORE_IO`, outcome `unknown`: the writer has stopped for good.
+   * @throws {WeirpoolError} `STORE_IO`, outcome `unknown`: the writer has stopped for good. Otherwise
+   *         what a failed write has left could not be taken back, and syncing may be tried again.
    */
   sync(): number {
     this.#assertRunning();
     if (this.#durableSeq === this.#position) return this.#durableSeq;
+    this.#mend();
     const path = segmentPath(this.#access.directory, this.#segment);
     this.#stopUnlessSynced(path, () => this.#output.sync());
     this.#durableSeq = this.#position;
+    this.#open = undefined;
     return this.#durableSeq;
   }
 

@@ -338,9 +338,9 @@ describe('the crash test finds a log that', () => {
       [
         {
           file: WRITER,
-          find: '    this.#output.write(this.#offset, putHeader, views, recordBytes);',
+          find: '        this.#write(group, viewsFrom(views, done, fitting), fitting);',
           replace:
-            '    const begin = this.#offset;\n    this.#offset += groupBytes(recordBytes);\n    this.#output.write(begin, putHeader, views, recordBytes);\n    this.#offset = begin;',
+            '        this.#offset += groupBytes(fitting);\n        this.#write(group, viewsFrom(views, done, fitting), fitting);',
         },
       ],
     ],

@@ -356,9 +356,9 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
     patches: [
       {
         file: WRITER,
-        find: '    this.#output.write(this.#offset, putHeader, views, recordBytes);',
+        find: '        this.#write(group, viewsFrom(views, done, fitting), fitting);',
         replace:
-          '    const begin = this.#offset;\n    this.#offset += groupBytes(recordBytes);\n    this.#output.write(begin, putHeader, views, recordBytes);\n    this.#offset = begin;',
+          '        this.#offset += groupBytes(fitting);\n        this.#write(group, viewsFrom(views, done, fitting), fitting);',
       },
     ],
   },

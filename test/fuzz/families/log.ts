@@ -83,7 +83,12 @@ function written(): Base {
 function bases(): Base[] {
   const single = (name: string, file: string): Base =>
     baseOf(new Map([[file, golden(name, 4 * 4096)]]));
-  return [written(), single('wal-v1-groups', 'wal-1'), single('wal-v1-views', 'wal-1')];
+  return [
+    written(),
+    single('wal-v1-groups', 'wal-1'),
+    single('wal-v1-grown', 'wal-1'),
+    single('wal-v1-views', 'wal-1'),
+  ];
 }
 
 interface Case {

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { nodeFileSystem } from '../../../src/fs/file-system.ts';
-import { faultyFileSystem } from '../../../src/harness/faulty-file-system.ts';
+import { type FileSystem, nodeFileSystem } from '../../../src/fs/file-system.ts';
+import { faultyFileSystem, systemError } from '../../../src/harness/faulty-file-system.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { LOG_BLOCK_BYTES, RING_BYTES_MAX, segmentBytesFor } from '../../../src/wal/format.ts';
 import { LogReader } from '../../../src/wal/reader.ts';
@@ -14,6 +14,7 @@ import {
   accessTo,
   imageOf,
   payloadOf,
+  readerOf,
   recordAt,
   SEGMENT_BYTES,
   STORE_ID,
@@ -97,6 +98,108 @@ describe('an append', () => {
     expect(log.writer.writtenSeq).toBe(0);
     log.writer.append([bytes], 0);
     expect(scan(disk).records.map(({ seq }) => seq)).toEqual(log.seqs);
+  });
+});
+
+/** The segment, from its first group on. */
+function groupsOf(disk: SimFileSystem): Uint8Array {
+  return (imageOf(disk).get('wal-1') as Uint8Array).slice(LOG_BLOCK_BYTES);
+}
+
+function seqsIn(disk: FileSystem): number[] {
+  return scan(disk).records.map(({ seq }) => seq);
+}
+
+describe('the last group', () => {
+  it('takes more records as long as a block holds them', () => {
+    const disk = new SimFileSystem();
+    const log = new TestLog(disk);
+    for (const bytes of [10, 20, 2000, 1000]) log.append(bytes);
+    expect(log.writer.stats.freeBytes).toBe(SEGMENT_BYTES - 2 * LOG_BLOCK_BYTES);
+    expect(seqsIn(disk)).toEqual(log.seqs);
+    log.append(700, 1000, 3000);
+    expect(log.writer.stats.freeBytes).toBe(SEGMENT_BYTES - 4 * LOG_BLOCK_BYTES);
+    expect(seqsIn(disk)).toEqual(log.seqs);
+    log.append(1);
+    expect(seqsIn(disk)).toEqual(log.seqs);
+  });
+
+  it('is never written again once a sync has covered it', () => {
+    const disk = new SimFileSystem();
+    const log = new TestLog(disk);
+    log.append(10);
+    log.append(20);
+    log.writer.sync();
+    const synced = groupsOf(disk).slice(0, LOG_BLOCK_BYTES);
+    log.append(30);
+    log.append(40);
+    const now = groupsOf(disk);
+    expect(now.slice(0, LOG_BLOCK_BYTES)).toEqual(synced);
+    expect(now[LOG_BLOCK_BYTES]).not.toBe(0);
+    expect(seqsIn(disk)).toEqual(log.seqs);
+  });
+
+  it('keeps the records before wherever a write of more is torn', () => {
+    const disk = new SimFileSystem();
+    const log = new TestLog(disk);
+    log.append(700, 10);
+    const before = groupsOf(disk);
+    const kept = [...log.seqs];
+    log.append(900);
+    log.append(500, 600);
+    const after = groupsOf(disk);
+    const torn = imageOf(disk);
+    const bytes = torn.get('wal-1') as Uint8Array;
+    const check = (mixed: Uint8Array): void => {
+      bytes.set(mixed, LOG_BLOCK_BYTES);
+      const seqs = seqsIn(readerOf(torn));
+      expect(seqs).toEqual(log.seqs.slice(0, Math.max(seqs.length, kept.length)));
+    };
+    const SECTOR = 512;
+    for (let cut = SECTOR; cut < LOG_BLOCK_BYTES; cut += 8) {
+      check(Buffer.concat([after.subarray(0, cut), before.subarray(cut)]));
+      check(Buffer.concat([before.subarray(0, cut), after.subarray(cut)]));
+    }
+    for (let sectors = 0; sectors < 2 ** (LOG_BLOCK_BYTES / SECTOR); sectors++) {
+      const mixed = before.slice();
+      for (let at = 0; at < LOG_BLOCK_BYTES; at += SECTOR) {
+        if ((sectors >> (at / SECTOR)) & 1) mixed.set(after.subarray(at, at + SECTOR), at);
+      }
+      check(mixed);
+    }
+  });
+
+  it.each([
+    [
+      'an append of nothing',
+      (log: TestLog) => log.writer.append([log.next()], log.writer.writtenSeq),
+    ],
+    ['a sync', (log: TestLog) => log.writer.sync()],
+    ['more than it takes', () => undefined],
+  ])('19 has no record behind the last one when a write of more has failed: %s', (_, then) => {
+    const disk = new SimFileSystem();
+    // Everything is written, and the call fails all the same.
+    const late = faultyFileSystem(disk);
+    const log = new TestLog(late);
+    log.append(100);
+    const from = log.writer.writtenSeq;
+    const more = log.next(200, 300);
+    const write = late.write.bind(late);
+    late.write = (...args) => {
+      write(...args);
+      throw systemError('EIO');
+    };
+    expect(errorFrom(() => log.writer.append([more], from))['code']).toBe('STORE_IO');
+    late.write = write;
+    expect(log.writer.writtenSeq).toBe(from);
+    then(log);
+    // Other records than before: the ring may hold less, or more, than the failed write was given.
+    const seqs = log.seqs.slice(0, 1);
+    log.seqs.splice(1);
+    const large = log.next(3900);
+    log.writer.append([large], from);
+    log.writer.sync();
+    expect(seqsIn(disk)).toEqual([...seqs, from + large.length]);
   });
 });
 
