@@ -10,6 +10,7 @@
  * loop takes, so the thread waits that long itself, a millisecond at most; not when that was in vain lately.
  */
 import { H_LOG_WAKE, H_LOG_WRITTEN, H_WANT_WRITTEN } from '../generated/layout.ts';
+import { Spin } from '../memory/spin.ts';
 import type { Weirpool } from '../tree/weirpool.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 
@@ -26,6 +27,7 @@ export class Settler {
   #seq = 0;
   #turn: Promise<void> | undefined;
   #without = 0;
+  readonly #spin = new Spin();
 
   constructor(db: Weirpool) {
     this.#db = db;
@@ -57,7 +59,7 @@ export class Settler {
       const seen = memory.load(H_LOG_WAKE);
       services.journal();
       if (memory.loadU64(H_LOG_WRITTEN) >= seq) return true;
-      control.park(H_LOG_WAKE, seen, PARK_MS);
+      if (!this.#spin.until(memory, H_LOG_WAKE, seen)) control.park(H_LOG_WAKE, seen, PARK_MS);
       if (memory.loadU64(H_LOG_WRITTEN) >= seq) return true;
       if (performance.now() >= until) break;
     }

@@ -6,7 +6,13 @@
  *              workers: whoever waits takes the steps itself.
  */
 import { WeirpoolError } from '../errors.ts';
-import { H_JOURNAL_WAKE, H_ROUND_DONE, H_ROUND_WAKE, H_ROUND_WANTED } from '../generated/layout.ts';
+import {
+  H_JOURNAL_PARKED,
+  H_JOURNAL_WAKE,
+  H_ROUND_DONE,
+  H_ROUND_WAKE,
+  H_ROUND_WANTED,
+} from '../generated/layout.ts';
 import type { ThreadMemory } from './pool-memory.ts';
 
 export interface LogServices {
@@ -82,7 +88,10 @@ export class WorkerServices implements LogServices {
   }
 
   journal(): void {
-    this.#memory.bump(H_JOURNAL_WAKE);
+    const memory = this.#memory;
+    Atomics.add(memory.u32, H_JOURNAL_WAKE / Uint32Array.BYTES_PER_ELEMENT, 1);
+    // It says that it parks before it compares the word with what it has seen: one of both is noticed.
+    if (memory.load(H_JOURNAL_PARKED) !== 0) memory.notify(H_JOURNAL_WAKE);
   }
 
   round(): number {

@@ -14,6 +14,7 @@ import {
   SERVICES_RUN,
   STATUS_POISONED,
 } from '../generated/layout.ts';
+import { Spin } from '../memory/spin.ts';
 import { PARK_MS } from '../memory/thread.ts';
 import { attachCore } from '../pool/attach.ts';
 import type { PoolCore } from '../pool/core.ts';
@@ -34,9 +35,12 @@ function park({ control, memory }: PoolCore, journal: Journal, seen: number): vo
 
 function serve(core: PoolCore, journal: Journal): void {
   const { memory, thread } = core;
+  const spin = new Spin();
   while (memory.load(H_SERVICES) === SERVICES_RUN && memory.load(H_STATUS) !== STATUS_POISONED) {
     const seen = memory.load(H_JOURNAL_WAKE);
-    if (journal.step() && journal.isPressing) continue;
+    // Who was served just now often asks again at once.
+    if (journal.step() && (journal.isPressing || spin.until(memory, H_JOURNAL_WAKE, seen)))
+      continue;
     park(core, journal, seen);
     thread.reapNowAndThen();
   }

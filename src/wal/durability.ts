@@ -20,6 +20,7 @@ import {
   STATUS_POISONED,
 } from '../generated/layout.ts';
 import type { LogServices } from '../memory/services.ts';
+import { Spin } from '../memory/spin.ts';
 import { PARK_MS, type PoolThread } from '../memory/thread.ts';
 import { waitAsync } from '../memory/wait-async.ts';
 import { assertLogWritable } from './failing.ts';
@@ -51,6 +52,7 @@ export class Durability {
   readonly #services: () => LogServices;
   readonly #waitMs: number;
   readonly #level: DurabilityLevel;
+  readonly #spin = new Spin();
   #waiters: Waiter[] = [];
   #waiting = false;
 
@@ -111,12 +113,19 @@ export class Durability {
       const seen = memory.load(H_LOG_WAKE);
       const watermark = this.#want(until, level);
       if (memory.loadU64(watermark) >= until) return;
-      if (!this.#services().inline) control.park(H_LOG_WAKE, seen, PARK_MS);
+      if (!this.#services().inline && !this.#spins(level, seen)) {
+        control.park(H_LOG_WAKE, seen, PARK_MS);
+      }
       if (memory.loadU64(watermark) >= until) return;
       this.#thread.reapNowAndThen();
       this.#assertNotOver();
       this.#assertWritable(since);
     }
+  }
+
+  /** A write takes microseconds, a sync does not. */
+  #spins(level: DurabilityLevel, seen: number): boolean {
+    return level === 'written' && this.#spin.until(this.#thread.memory, H_LOG_WAKE, seen);
   }
 
   /** What was committed is still written while the pool closes, not once it has stopped. */
