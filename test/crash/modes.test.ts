@@ -17,8 +17,8 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
-  { mode: 'points', runs: 2, did: { images: 1000 } },
-  { mode: 'faults', runs: 6, did: { injections: 50 } },
+  { mode: 'points', runs: 1, did: { images: 500 } },
+  { mode: 'faults', runs: 3, did: { injections: 25 } },
   { mode: 'rot', runs: 4, did: { placements: 1000 } },
   { mode: 'kill', runs: 3, did: { kills: 10 } },
   { mode: 'terminate', runs: 2, did: { kills: 20 } },
