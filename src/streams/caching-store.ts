@@ -32,7 +32,7 @@ import { ReadMarks } from './read-marks.ts';
 import { type Source, sourceOf } from './slot.ts';
 import { runAtOnce, runLater, type Steps, settled } from './steps.ts';
 import { ThreadCache } from './thread-cache.ts';
-import { type Landed, Writer } from './writer.ts';
+import { type Clear, type Landed, Writer } from './writer.ts';
 
 /** As of Kafka's `cache.max.bytes.buffering`. */
 const CACHE_BYTES_DEFAULT = 10 * 1024 * 1024;
@@ -337,7 +337,7 @@ export class CachingStore<S extends ByteStore> {
     const id = idOf(key);
     for (;;) {
       const node = this.#cache.get(key, id);
-      if (node !== undefined && !this.#writer.isDoomed(node)) return decide(node.value);
+      if (node !== undefined && !this.#writer.doomOf(node)) return decide(node.value);
       const mark = this.#reads.begin(id);
       try {
         const value = yield* settled(this.#inner.get(key));
@@ -353,9 +353,20 @@ export class CachingStore<S extends ByteStore> {
   /** What is there at the moment of the call; read before anything that is put later gets there. */
   protected current(key: Uint8Array): Answer<S, Uint8Array | undefined> {
     const node = this.#cache.get(key);
-    if (node !== undefined && !this.#writer.isDoomed(node)) return this.answer(node.value);
+    const doom = node && this.#writer.doomOf(node);
+    if (node !== undefined && doom === undefined) return this.answer(node.value);
+    return this.run(this.#currentBelow(key, node?.value, doom));
+  }
+
+  /** Behind a clear; if that fails, what was in the cache is current. */
+  *#currentBelow(
+    key: Uint8Array,
+    cached: Uint8Array | undefined,
+    doom: Clear | undefined,
+  ): Steps<Uint8Array | undefined> {
     const inner = this.#inner;
-    return this.run(this.#writer.past<Uint8Array | undefined>(key, () => inner.get(key)));
+    const value = yield* this.#writer.past<Uint8Array | undefined>(key, () => inner.get(key));
+    return doom?.hasFailed === true ? cached : value;
   }
 
   /** Puts an entry, dirty. The bytes are kept: nobody may change them. */

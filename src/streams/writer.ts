@@ -37,10 +37,11 @@ interface Turn {
 }
 
 /** A clear from its call to its end. */
-interface Clear {
+export interface Clear {
   /** Number of the cache's last put before it was called. */
   readonly version: number;
   readonly ended: Promise<void>;
+  hasFailed: boolean;
 }
 
 /** A write past the cache, or a read in the order of these, from its call to its end. */
@@ -49,8 +50,8 @@ interface Direct {
   readonly ended: Promise<void>;
   /** The clear that it comes behind. */
   readonly behind: Clear | undefined;
-  /** The one of the same key that was asked for before. */
-  readonly before: Direct | undefined;
+  /** The one of the same key that was asked for before, until it has ended. */
+  before: Direct | undefined;
 }
 
 const AT_ONCE: Turn = { promise: Promise.resolve(), resolve: () => undefined };
@@ -99,10 +100,10 @@ export class Writer {
     return this.#direct.get(id)?.ended ?? this.#clears.at(-1)?.ended ?? AT_ONCE.promise;
   }
 
-  /** Whether a clear that was called drops what the cache has there. */
-  isDoomed({ version }: CacheNode): boolean {
+  /** The last clear that was called and is to drop what the cache has there. */
+  doomOf({ version }: CacheNode): Clear | undefined {
     const clear = this.#clears.at(-1);
-    return this.#isAsync && clear !== undefined && version <= clear.version;
+    return this.#isAsync && clear !== undefined && version <= clear.version ? clear : undefined;
   }
 
   /** Waits until all earlier flushes and clears have ended: one's own turn, to be ended. */
@@ -168,7 +169,7 @@ export class Writer {
       if (victim?.isDirty === false) return landed;
       this.flushes++;
       const taken = this.#cache.takeDirty(victim, this.#clears[0]?.version);
-      const ids = new Set(taken.map(({ node }) => node.id));
+      const ids = new Set(this.#isAsync ? taken.map(({ node }) => node.id) : []);
       yield* this.#begin(turn, ids, this.#running(ids));
       yield* this.#write(taken, withOld, landed);
     } catch (error) {
@@ -266,6 +267,7 @@ export class Writer {
     this.#direct.set(id, direct);
     try {
       if (before !== undefined) yield before.ended;
+      direct.before = undefined;
       if (behind !== undefined) yield behind.ended;
       // Only the flush that was running: one that has begun since waits for this work.
       if (isBusy) yield busy.ended;
@@ -281,13 +283,17 @@ export class Writer {
     const { version } = this.#cache;
     const { promise: ended, resolve } = this.#isAsync ? promiseOf() : AT_ONCE;
     const earlier = Array.from(this.#direct.values(), (direct) => direct.ended);
-    this.#clears.push({ version, ended });
+    const clear = { version, ended, hasFailed: false };
+    this.#clears.push(clear);
     const turn = yield* this.#turn();
     try {
       yield* this.#begin(turn, undefined, earlier);
       const cleared = this.#inner.clear();
       if (isPromise(cleared)) yield cleared;
       this.#cache.clear(version);
+    } catch (error) {
+      clear.hasFailed = true;
+      throw error;
     } finally {
       // Turns go in the order of the calls.
       this.#clears.shift();

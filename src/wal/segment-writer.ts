@@ -193,8 +193,11 @@ export class LogWriter {
   /** Ends here without a sync, so that another thread may go on with `adopt`. */
   handOver(): LogWriterState {
     this.#assertRunning();
-    this.#mend();
-    this.abandon();
+    try {
+      this.#mend();
+    } finally {
+      this.abandon();
+    }
     return {
       full: this.#full,
       segment: this.#segment,

@@ -78,7 +78,7 @@ export class CacheWork<K, V> {
   readonly #onError: (error: unknown) => void;
   readonly #flights = new Map<unknown, Flight<V>>();
   readonly #room = new LocalClaims();
-  /** Puts of a key that wait for room. */
+  /** Puts and deletions of a key in the queue for room. */
   readonly #waiting = new Map<unknown, number>();
   /** Keys of deletions that wait for their claim. */
   readonly #doomed = new Map<unknown, PutsBehind>();
@@ -233,19 +233,34 @@ export class CacheWork<K, V> {
 
   *#putWithRoom(key: K, value: V, sync: boolean): Steps<void> {
     const id = this.#entries.idOf(key);
+    yield* this.#queue(id, sync);
+    try {
+      while (!this.#putNow(key, value)) yield* this.#evictOne(sync);
+    } finally {
+      this.#leaveQueue(id);
+    }
+  }
+
+  /** Takes its turn for room: what is called later for the key comes behind it. */
+  *#queue(id: unknown, sync: boolean): Steps<void> {
     this.#waiting.set(id, (this.#waiting.get(id) ?? 0) + 1);
     try {
       yield* this.#room.take(ROOM, sync);
-      try {
-        while (!this.#putNow(key, value)) yield* this.#evictOne(sync);
-      } finally {
-        this.#room.release(ROOM);
-      }
-    } finally {
-      const left = (this.#waiting.get(id) as number) - 1;
-      if (left === 0) this.#waiting.delete(id);
-      else this.#waiting.set(id, left);
+    } catch (error) {
+      this.#uncount(id);
+      throw error;
     }
+  }
+
+  #leaveQueue(id: unknown): void {
+    this.#room.release(ROOM);
+    this.#uncount(id);
+  }
+
+  #uncount(id: unknown): void {
+    const left = (this.#waiting.get(id) as number) - 1;
+    if (left === 0) this.#waiting.delete(id);
+    else this.#waiting.set(id, left);
   }
 
   /** Drops the oldest entry if it is clean; else writes it, which makes it clean if it is not changed. */
@@ -381,11 +396,11 @@ export class CacheWork<K, V> {
   /** What the deletion is of: before any put that is called later, behind one that waits for room. */
   *#stampAtCall(key: K, id: unknown, sync: boolean): Steps<Stamp | undefined> {
     if (!this.#waiting.has(id)) return this.#entries.stampOf(key);
-    yield* this.#room.take(ROOM, sync);
+    yield* this.#queue(id, sync);
     try {
       return this.#entries.stampOf(key);
     } finally {
-      this.#room.release(ROOM);
+      this.#leaveQueue(id);
     }
   }
 

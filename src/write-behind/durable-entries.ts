@@ -149,18 +149,25 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   idOf(key: K): string {
-    return textOf(this.#key.encode(key));
+    return textOf(this.#encoded(key));
   }
 
   own(key: K): K {
     if (typeof key !== 'object') return key;
-    return this.#keyOf(Buffer.from(asBytes(this.#key.encode(key))));
+    return this.#keyOf(Buffer.from(asBytes(this.#encoded(key))));
   }
 
   #keyOf(name: Uint8Array): K {
     const key = this.#key.decode(name as Buffer);
-    if (Buffer.compare(asBytes(this.#key.encode(key)), name) !== 0) throw codecLoses(name);
+    if (Buffer.compare(asBytes(this.#encoded(key)), name) !== 0) throw codecLoses(name);
     return key;
+  }
+
+  /** @throws {TypeError} half a character, of which UTF-8 would make another one. */
+  #encoded(key: K): EncodedKey {
+    const encoded = this.#key.encode(key);
+    if (typeof encoded !== 'string' || encoded.isWellFormed()) return encoded;
+    throw new TypeError('A key is no well-formed text: it has half of a surrogate pair');
   }
 
   // --- looking up ------------------------------------------------------------------------------------------
@@ -179,16 +186,16 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   };
 
   get(key: K): V | undefined {
-    const bytes = this.#store.read(this.#entries, this.#key.encode(key), this.#copyValue);
+    const bytes = this.#store.read(this.#entries, this.#encoded(key), this.#copyValue);
     return bytes === undefined ? undefined : this.#value.decode(bytes);
   }
 
   has(key: K): boolean {
-    return this.#store.has(this.#entries, this.#key.encode(key));
+    return this.#store.has(this.#entries, this.#encoded(key));
   }
 
   isDirty(key: K): boolean {
-    return (this.#headerOf(this.#key.encode(key))?.dirtied ?? 0) !== 0;
+    return (this.#headerOf(this.#encoded(key))?.dirtied ?? 0) !== 0;
   }
 
   #headerOf(key: EncodedKey): Header | undefined {
@@ -231,7 +238,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   put(key: K, value: V, now: number): boolean {
-    const encoded = this.#key.encode(key);
+    const encoded = this.#encoded(key);
     // A look costs less than an attempt.
     if (this.#isNew && this.size >= this.capacity && !this.#store.has(this.#entries, encoded)) {
       return false;
@@ -339,7 +346,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   fill(key: K, value: V, token: ReadToken): Filled {
-    const encoded = this.#key.encode(key);
+    const encoded = this.#encoded(key);
     const payload = asBytes(this.#value.encode(value));
     this.#store.assertValue(payload);
     for (;;) {
@@ -376,7 +383,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   evict(victim: Victim<K>): void {
-    const key = this.#key.encode(victim.key);
+    const key = this.#encoded(victim.key);
     const header = this.#headerOf(key);
     if (header === undefined || header.dirtied !== 0 || !isSameStamp(header, victim)) return;
     this.#drop(key, header, []);
@@ -416,7 +423,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   dirty(key: K): DirtyEntry<V> | undefined {
-    const found = this.#find(this.#key.encode(key));
+    const found = this.#find(this.#encoded(key));
     if (found === undefined || found.dirtied === 0) return undefined;
     const { inserted, version, changedAt, payload } = found;
     return { inserted, version, changedAt, value: this.#value.decode(payload) };
@@ -428,7 +435,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   forgetRead(key: K, since: Stamp): void {
-    const encoded = this.#key.encode(key);
+    const encoded = this.#encoded(key);
     if (this.#headerOf(encoded)?.inserted === since.inserted) return;
     // First, as in endDelete.
     this.words.moveEpoch(stripeOf(textOf(encoded)));
@@ -445,7 +452,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
 
   /** Makes a dirty entry clean if it is the one: whether it was. */
   #clean(key: K, isIt: (found: Found) => boolean): boolean {
-    const encoded = this.#key.encode(key);
+    const encoded = this.#encoded(key);
     for (;;) {
       const found = this.#find(encoded);
       if (found === undefined || found.dirtied === 0 || !isIt(found)) return false;
@@ -465,18 +472,18 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   // --- deleting ----------------------------------------------------------------------------------------------------
 
   stampOf(key: K): Stamp | undefined {
-    return this.#headerOf(this.#key.encode(key));
+    return this.#headerOf(this.#encoded(key));
   }
 
   beginDelete({ key, stamp }: Doomed<K>): void {
-    const encoded = this.#key.encode(key);
+    const encoded = this.#encoded(key);
     this.words.addDeletes(1);
     this.#deletes.put(asBytes(encoded), encodeDoomed(stamp));
     this.words.moveEpoch(stripeOf(textOf(encoded)));
   }
 
   endDelete(doomed: Doomed<K>): void {
-    const encoded = this.#key.encode(doomed.key);
+    const encoded = this.#encoded(doomed.key);
     const { root: tree } = this.#deletes.place;
     const mark: Entry = { tree, key: asBytes(encoded), value: undefined };
     // First: what a read brings from here on is not kept, and what was kept before is seen here.
@@ -493,7 +500,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
   }
 
   cancelDelete({ key }: Doomed<K>): void {
-    const encoded = this.#key.encode(key);
+    const encoded = this.#encoded(key);
     this.words.moveEpoch(stripeOf(textOf(encoded)));
     this.#deletes.delete(asBytes(encoded));
     this.words.addDeletes(-1);
@@ -509,7 +516,7 @@ export class DurableEntries<K, V> implements Entries<K, V> {
 
   leftDelete(key: K): Doomed<K> | undefined {
     if (this.words.deletes === 0) return undefined;
-    const bytes = this.#deletes.get(asBytes(this.#key.encode(key)));
+    const bytes = this.#deletes.get(asBytes(this.#encoded(key)));
     return bytes === undefined ? undefined : { key, stamp: decodeDoomed(bytes) };
   }
 

@@ -15,7 +15,7 @@ const VARIANTS: readonly Variant[] = [
   {
     name: 'the chain of segments follows any number',
     family: 'log',
-    runs: 3000,
+    runs: 6000,
     patch: {
       file: 'src/wal/segment-chain.ts',
       find: 'if (previous.segment < segment) return undefined;',

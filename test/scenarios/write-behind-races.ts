@@ -316,6 +316,22 @@ const plays: Readonly<Record<string, Play>> = {
     checkEqual(await deleted, true, 'c was cached');
   },
 
+  /** A put behind a delete that queues for its turn behind an earlier put of the key (capacity 2). */
+  async 'put-behind-queued-delete'({ cache, store }) {
+    await cache.put('x', 0);
+    await cache.put('y', 0);
+    const first = cache.put('k', 1);
+    const other = cache.put('j', 1);
+    const deleted = cache.delete('k');
+    await turn();
+    await land(store, 'write x=0');
+    checkEqual(cache.peek('k'), 1, 'k once there is room for it');
+    const last = cache.put('k', 2);
+    await at(store, Promise.all([first, other, deleted, last]));
+    checkEqual(await deleted, true, 'k was cached');
+    checkEqual(await at(store, cache.get('k')), 2, 'k at the end');
+  },
+
   /** Closing waits for what is under way. */
   async 'close-in-calls'({ cache, store }) {
     store.content.set('r', 1);

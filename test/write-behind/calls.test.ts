@@ -260,6 +260,20 @@ describe('keys and values', () => {
     expect(cache.dirtyKeys()).toEqual([{ name: 'b' }, { name: 'c' }]);
   });
 
+  it('that are half a character are refused, durable', async () => {
+    const store = new PlainStore();
+    const cache = await openDurable(await openDb(), store);
+    cache.putSync('\ufffd', 1);
+    const calls = [
+      () => cache.putSync('\ud800', 2),
+      () => cache.getSync('\ud800'),
+      () => cache.deleteSync('\ud800'),
+      () => cache.markClean('\ud800'),
+    ];
+    for (const call of calls) expect(await failureOf(call)).toBeInstanceOf(TypeError);
+    expect([cache.peek('\ufffd'), cache.dirtyCount, store.calls]).toEqual([1, 1, []]);
+  });
+
   it('of another codec than before are told of, not lost', async () => {
     const disk = newDisk();
     const db = await openDb(disk);

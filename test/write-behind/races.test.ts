@@ -214,6 +214,15 @@ describe.each(MODES)('a cache, %s', (mode) => {
     })();
   });
 
+  it('B4 a put comes behind a delete of its key that queues behind an earlier put', async () => {
+    await caught(mode, 'put-behind-queued-delete', {
+      file: WORK,
+      find: 'yield* this.#queue(id, sync);\n    try {\n      return this.#entries.stampOf(key);\n    } finally {\n      this.#leaveQueue(id);',
+      replace:
+        'yield* this.#room.take(ROOM, sync);\n    try {\n      return this.#entries.stampOf(key);\n    } finally {\n      this.#room.release(ROOM);',
+    })();
+  });
+
   it('a close waits for what is under way', async () => {
     await caught(mode, 'close-in-calls', {
       file: 'src/write-behind/write-behind.ts',

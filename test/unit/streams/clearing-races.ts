@@ -4,7 +4,16 @@
  */
 import { expect } from 'vitest';
 import { NO_TURNS, type Race } from './races.ts';
-import { flushedTexts, now, type Patch, pairs, StagedStore, settle, text } from './support.ts';
+import {
+  errorOf,
+  flushedTexts,
+  now,
+  type Patch,
+  pairs,
+  StagedStore,
+  settle,
+  text,
+} from './support.ts';
 
 const WRITER = 'src/streams/writer.ts';
 const STORE = 'src/streams/caching-store.ts';
@@ -43,8 +52,8 @@ const ROOM_ONCE: Patch = {
 };
 const CLEAR_FROM_ITS_TURN: Patch = {
   file: WRITER,
-  find: 'this.#clears.push({ version, ended });\n    const turn = yield* this.#turn();',
-  replace: 'const turn = yield* this.#turn();\n    this.#clears.push({ version, ended });',
+  find: 'this.#clears.push(clear);\n    const turn = yield* this.#turn();',
+  replace: 'const turn = yield* this.#turn();\n    this.#clears.push(clear);',
 };
 const AHEAD_OF_CLEAR: Patch = {
   file: WRITER,
@@ -67,10 +76,15 @@ const SKIPS_BEHIND_CLEAR: Patch = {
   find: 'direct = direct.before;',
   replace: 'direct = undefined;',
 };
+const LOOKS_BELOW: Patch = {
+  file: STORE,
+  find: 'return doom?.hasFailed === true ? cached : value;',
+  replace: 'return doom === undefined && cached !== undefined ? cached : value;',
+};
 const DECIDE_DOOMED: Patch = {
   file: WRITER,
-  find: 'version <= clear.version;',
-  replace: 'version < 0;',
+  find: 'version <= clear.version ? clear : undefined;',
+  replace: 'version < 0 ? clear : undefined;',
 };
 
 export const CLEARING_RACES: readonly Race[] = [
@@ -298,6 +312,23 @@ export const CLEARING_RACES: readonly Race[] = [
       expect(await putting).toBeUndefined();
       expect(text(await store.get('k'))).toBe('new');
       expect(inner.content()).toEqual([]);
+    },
+  },
+  {
+    name: 'deleting behind a clear that fails gives what the cache goes on having',
+    naive: { 'looking below alone': LOOKS_BELOW },
+    async run({ KeyValueStore }) {
+      const inner = new StagedStore();
+      const store = new KeyValueStore({ inner });
+      inner.inner.put(Buffer.from('k'), Buffer.from('inner'));
+      await store.put('k', 'cached');
+      const clearing = errorOf(store.clear());
+      const deleted = store.delete('k');
+      await settle();
+      await inner.at('clear').fail();
+      await inner.landAll();
+      expect(text(await deleted)).toBe('cached');
+      expect(await clearing).toBeInstanceOf(Error);
     },
   },
 ];

@@ -281,8 +281,8 @@ const NAIVE: readonly (readonly [string, Patch])[] = [
     'looking for the old value without a turn',
     {
       file: STORE,
-      find: 'return this.run(this.#writer.past<Uint8Array | undefined>(key, () => inner.get(key)));',
-      replace: 'return inner.get(key) as Answer<S, Uint8Array | undefined>;',
+      find: 'return this.run(this.#currentBelow(key, node?.value, doom));',
+      replace: 'return this.#inner.get(key) as Answer<S, Uint8Array | undefined>;',
     },
   ],
   [

@@ -65,8 +65,8 @@ const FLUSH_AT_ONCE: Patch = {
 };
 const READ_AT_ONCE: Patch = {
   file: STORE,
-  find: 'return this.run(this.#writer.past<Uint8Array | undefined>(key, () => inner.get(key)));',
-  replace: 'return inner.get(key) as Answer<S, Uint8Array | undefined>;',
+  find: 'return this.run(this.#currentBelow(key, node?.value, doom));',
+  replace: 'return this.#inner.get(key) as Answer<S, Uint8Array | undefined>;',
 };
 const ROOM_LATER: Patch = {
   file: STORE,
