@@ -117,7 +117,7 @@ function get(pool, tableId, key) {
 const WORKERS = 4;
 const BATCH = 16;
 const ENOUGH = 4000;
-const OPTIONS = { frames: 64, blobBytes: 4096, log: true, owners };
+const OPTIONS = { frames: 256, blobBytes: 4096, log: true, owners };
 
 const squareOf = (key) => key * key;
 

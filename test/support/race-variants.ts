@@ -18,8 +18,13 @@ function patch(file: string, find: string, replace: string): Patch {
 
 // --- eviction, pins, marks ---------------------------------------------------------------------
 
-/** Race 2: the check is made before the removal and not again. */
+/** Race 2: the check is made some moments before the removal, and not again. */
 export const CHECK_BEFORE_REMOVAL: readonly Patch[] = [
+  patch(
+    FRAMES,
+    '|| !mayEvict(frame)) return false;\n',
+    '|| !mayEvict(frame)) return false;\n  for (let n = 0; n < 40; n++) atomic.load<u64>(a + A_ID);\n',
+  ),
   patch(FRAMES, 'if (mayEvict(frame) && (', 'if (('),
 ];
 

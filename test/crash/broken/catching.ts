@@ -14,6 +14,8 @@ export interface Broken {
   readonly runs?: number;
   /** Only this run of each seed. */
   readonly run?: number;
+  /** A seed that is known to find it soon, if the common one is not. */
+  readonly seed?: number;
   /** Seeds that are tried, from the first one on. Default 1. */
   readonly tries?: number;
   readonly patches: readonly Patch[];

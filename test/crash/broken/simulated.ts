@@ -303,7 +303,8 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
     ...FAULTS,
     // Writes that fail after their effect.
     run: 8,
-    tries: 6,
+    seed: 509_606_491,
+    tries: 40,
     patches: [
       {
         file: MANIFEST,
