@@ -9,6 +9,7 @@ import { Weirpool } from '../../src/index.ts';
 import { codecOf } from '../../src/tree/codec.ts';
 import type { TreeStore } from '../../src/tree/store.ts';
 import { DurableEntries } from '../../src/write-behind/durable-entries.ts';
+import type { Stamp } from '../../src/write-behind/entries.ts';
 import { WriteBehind } from '../../src/write-behind/index.ts';
 import { SharedWords } from '../../src/write-behind/words.ts';
 import { check, checkEqual } from '../support/checks.ts';
@@ -26,6 +27,36 @@ interface Stage {
   readonly before: (meanwhile: () => unknown) => void;
   /** After the next look at an entry; it must come to that. */
   readonly afterLook: (meanwhile: () => unknown) => void;
+}
+
+/**
+ * A delete waits for a write of its key; meanwhile a=2 is put, and another thread, which gets the claim
+ * first, writes that, and does something with it.
+ */
+async function putBehindDelete(
+  { cache, store, other, afterLook }: Stage,
+  then: (written: Stamp) => void,
+): Promise<void> {
+  cache.putSync('a', 1);
+  const { write } = store;
+  const lands: (() => void)[] = [];
+  store.write = () => new Promise<void>((land) => lands.push(land)) as never;
+  const flush = cache.flush();
+  await turn();
+  const deleted = cache.delete('a');
+  await cache.put('a', 2);
+  afterLook(() => {
+    store.write = write;
+    store.write('a', 2);
+    const dirty = other.dirty('a');
+    check(dirty !== undefined, 'a is dirty for the other thread');
+    other.written('a', dirty);
+    then(dirty);
+  });
+  checkEqual(cache.isDirty('a'), true, 'a is dirty');
+  lands[0]?.();
+  await flush;
+  checkEqual(await deleted, true, 'a was cached');
 }
 
 const plays: Readonly<Record<string, (stage: Stage) => void | Promise<void>>> = {
@@ -84,26 +115,9 @@ const plays: Readonly<Record<string, (stage: Stage) => void | Promise<void>>> = 
   },
 
   /** What was put after the call of a delete is written before that has its claim. */
-  async 'late-delete'({ cache, store, other, afterLook }) {
-    cache.putSync('a', 1);
-    const { write } = store;
-    const lands: (() => void)[] = [];
-    store.write = () => new Promise<void>((land) => lands.push(land)) as never;
-    const flush = cache.flush();
-    await turn();
-    const deleted = cache.delete('a');
-    await cache.put('a', 2);
-    // The claim goes from thread to thread: here the other one is first.
-    afterLook(() => {
-      store.write = write;
-      store.write('a', 2);
-      const dirty = other.dirty('a');
-      if (dirty !== undefined) other.written('a', dirty);
-    });
-    checkEqual(cache.isDirty('a'), true, 'a is dirty');
-    lands[0]?.();
-    await flush;
-    await deleted;
+  async 'late-delete'(stage) {
+    const { cache, store } = stage;
+    await putBehindDelete(stage, () => undefined);
     cache.putSync('b', 1);
     await cache.flush();
     checkEqual(cache.peek('a'), 2, 'a');
@@ -111,28 +125,11 @@ const plays: Readonly<Record<string, (stage: Stage) => void | Promise<void>>> = 
   },
 
   /** The same, and is evicted as well: what was put after the call of the delete is not its to undo. */
-  async 'late-delete-evicted'({ cache, store, other, afterLook }) {
-    cache.putSync('a', 1);
-    const { write } = store;
-    const lands: (() => void)[] = [];
-    store.write = () => new Promise<void>((land) => lands.push(land)) as never;
-    const flush = cache.flush();
-    await turn();
-    const deleted = cache.delete('a');
-    await cache.put('a', 2);
-    afterLook(() => {
-      store.write = write;
-      store.write('a', 2);
-      const dirty = other.dirty('a');
-      if (dirty === undefined) return;
-      other.written('a', dirty);
-      other.evict({ key: 'a', dirty: false, ...dirty });
+  async 'late-delete-evicted'(stage) {
+    const { cache, store, other } = stage;
+    await putBehindDelete(stage, (written) => {
+      other.evict({ key: 'a', dirty: false, ...written });
     });
-    checkEqual(cache.isDirty('a'), true, 'a is dirty');
-    checkEqual(cache.contains('a'), false, 'a is cached');
-    lands[0]?.();
-    await flush;
-    checkEqual(await deleted, true, 'a was cached');
     checkEqual(store.content.get('a'), 2, 'a in the store');
     checkEqual(await cache.get('a'), 2, 'a at the end');
   },
