@@ -52,7 +52,8 @@ type Kind = (typeof KINDS)[number];
 interface Pinned {
   readonly id: number;
   readonly pin: Pin;
-  gone: boolean;
+  /** The deletion that took its blob: 0 while it is there. A blob may be written and deleted again. */
+  gone: number;
 }
 
 function codeOf(action: () => unknown): string {
@@ -74,6 +75,7 @@ class Subject {
   readonly #store = new Map<number, number>();
   readonly #dirty = new Map<number, number>();
   #pins: Pinned[] = [];
+  #deletions = 0;
   readonly #bytes = new Uint8Array(BLOB_BYTES);
 
   private constructor(frames: number, data: MemoryStoreData, pool: BufferPool) {
@@ -105,10 +107,14 @@ class Subject {
     return this.#dirty.get(id) ?? this.#store.get(id);
   }
 
+  /** A name for each frame that is pinned: its blob, or the deletion that its blob went with. */
+  #pinnedFrames(): Set<number> {
+    return new Set(this.#pins.map(({ id, gone }) => (gone === 0 ? id : -gone)));
+  }
+
   /** Frames that nobody may take: pinned (also by pins of deleted blobs) or dirty. */
   #kept(): number {
-    const pinned = this.#pins.map(({ id, gone }) => (gone ? -id : id));
-    return new Set([...pinned, ...this.#dirty.keys()]).size;
+    return new Set([...this.#pinnedFrames(), ...this.#dirty.keys()]).size;
   }
 
   #isCached(id: number): boolean {
@@ -130,7 +136,7 @@ class Subject {
 
   check(): void {
     const { pinned, dirty, latched, loading, cached, free, frames } = this.#pool.stats();
-    const held = new Set(this.#pins.map(({ id, gone }) => (gone ? -id : id)));
+    const held = this.#pinnedFrames();
     expect({ pinned, dirty, latched, loading }).toEqual({
       pinned: held.size,
       dirty: this.#dirty.size,
@@ -145,7 +151,7 @@ class Subject {
       if (held.has(id) || this.#dirty.has(id)) expect(this.#isCached(id)).toBe(true);
     }
     for (const { id, pin, gone } of this.#pins) {
-      if (gone) expect(codeOf(() => pin.read())).toBe('BLOB_GONE');
+      if (gone > 0) expect(codeOf(() => pin.read())).toBe('BLOB_GONE');
       else this.#expectBytes(pin.optimistic().bytes, this.#value(id));
     }
   }
@@ -201,7 +207,9 @@ class Subject {
   #deleteBlob(id: number): void {
     expect(this.#pool.deleteBlob(id)).toBe(this.#store.delete(id));
     this.#dirty.delete(id);
-    for (const pinned of this.#pins) if (pinned.id === id) pinned.gone = true;
+    this.#deletions++;
+    for (const each of this.#pins)
+      if (each.id === id && each.gone === 0) each.gone = this.#deletions;
   }
 
   #unpin(at: number): void {
@@ -212,7 +220,8 @@ class Subject {
   }
 
   #evict(id: number): void {
-    const held = this.#dirty.has(id) || this.#pins.some((each) => each.id === id && !each.gone);
+    const held =
+      this.#dirty.has(id) || this.#pins.some((each) => each.id === id && each.gone === 0);
     const expected = this.#isCached(id) && !held;
     expect(this.#pool.evict(id)).toBe(expected);
     if (expected) expect(this.#isCached(id)).toBe(false);
@@ -249,10 +258,10 @@ class Subject {
     const pool = this.#pool;
     switch (kind as string) {
       case 'pin':
-        this.#pins.push({ id, pin: pool.pin(id), gone: false });
+        this.#pins.push({ id, pin: pool.pin(id), gone: 0 });
         break;
       case 'pinSilent':
-        this.#pins.push({ id, pin: pool.pinSilent(id), gone: false });
+        this.#pins.push({ id, pin: pool.pinSilent(id), gone: 0 });
         break;
       case 'read': {
         using guard = pool.read(id);
@@ -316,6 +325,19 @@ const STEPS = fc.array(
   }),
   { minLength: 10, maxLength: 70 },
 );
+
+it('I1 a blob that is deleted, written and deleted again leaves each pin its own frame', async () => {
+  const subject = await Subject.make(4);
+  try {
+    const kinds = ['allocate', 'writeBlob', 'pin', 'deleteBlob', 'writeBlob', 'pin', 'deleteBlob'];
+    for (const kind of [...kinds, 'unpin', 'unpin'] as Kind[]) {
+      await subject.run({ kind, at: 0, value: 1 });
+      subject.check();
+    }
+  } finally {
+    await subject.close();
+  }
+});
 
 it('I1 I4 G1 a pool of four to six frames behaves like a map, whatever is done to it', async () => {
   const frames = fc.integer({ min: 4, max: 6 });
