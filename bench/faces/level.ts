@@ -26,12 +26,14 @@ import { arePeersInstalled, INSTALL, requirePeer } from '../tree/peers.ts';
 export const LEVEL_WORKER = 'level';
 
 type Level = AbstractLevel<never, string, string>;
-type Work = (db: Level, random: Random) => Promise<number>;
+type Work = (db: Level, draw: Draw) => Promise<number>;
 
 const KEYS = 100_000;
 const BATCH = 1000;
 const UNDER_WAY = 100;
 const ROUNDS = 7;
+/** Keys that are drawn before the clock runs; they come again. */
+const DRAWN = 65_536;
 const VALUE = 'v'.repeat(100);
 /** Operations between two looks at the clock. */
 const STEP = 500;
@@ -42,49 +44,65 @@ function keyAt(n: number): string {
 
 const keys = Array.from({ length: KEYS }, (_, n) => keyAt(n));
 
+/**
+ * Keys in the order in which they are asked for, each a string of its own: an application has just made or
+ * read the key that it asks for, while strings drawn from a long list must be fetched from memory first,
+ * which takes a microsecond for each and says nothing about a database.
+ */
+class Draw {
+  readonly #keys: readonly string[];
+  #next = 0;
+
+  constructor(random: Random) {
+    const one = (): string => Buffer.from(keyAt(random.int(KEYS))).toString('latin1');
+    this.#keys = Array.from({ length: DRAWN }, one);
+  }
+
+  key(): string {
+    this.#next = (this.#next + 1) % DRAWN;
+    return this.#keys[this.#next] as string;
+  }
+}
+
 function check(found: unknown, what: string): void {
   if (found !== true) throw new Error(`${what}: not what was put`);
 }
 
-function drawKey(random: Random): string {
-  return keys[random.int(KEYS)] as string;
-}
-
 // --- scripts: each does some operations, and says how many ------------------------------------------------
 
-const get: Work = async (db, random) => {
-  for (let n = 0; n < STEP; n++) check((await db.get(drawKey(random))) === VALUE, 'get');
+const get: Work = async (db, draw) => {
+  for (let n = 0; n < STEP; n++) check((await db.get(draw.key())) === VALUE, 'get');
   return STEP;
 };
 
-const getSync: Work = async (db, random) => {
-  for (let n = 0; n < STEP; n++) check(db.getSync(drawKey(random)) === VALUE, 'getSync');
+const getSync: Work = async (db, draw) => {
+  for (let n = 0; n < STEP; n++) check(db.getSync(draw.key()) === VALUE, 'getSync');
   return STEP;
 };
 
-const getMany: Work = async (db, random) => {
-  const wanted = Array.from({ length: STEP }, () => drawKey(random));
+const getMany: Work = async (db, draw) => {
+  const wanted = Array.from({ length: STEP }, () => draw.key());
   const values = await db.getMany(wanted);
   check(values.at(-1) === VALUE && values.length === STEP, 'getMany');
   return STEP;
 };
 
-const put: Work = async (db, random) => {
-  for (let n = 0; n < STEP; n++) await db.put(drawKey(random), VALUE);
+const put: Work = async (db, draw) => {
+  for (let n = 0; n < STEP; n++) await db.put(draw.key(), VALUE);
   return STEP;
 };
 
-const putUnderWay: Work = async (db, random) => {
+const putUnderWay: Work = async (db, draw) => {
   for (let n = 0; n < STEP; n += UNDER_WAY) {
-    await Promise.all(Array.from({ length: UNDER_WAY }, () => db.put(drawKey(random), VALUE)));
+    await Promise.all(Array.from({ length: UNDER_WAY }, () => db.put(draw.key(), VALUE)));
   }
   return STEP;
 };
 
-const batch: Work = async (db, random) => {
+const batch: Work = async (db, draw) => {
   const operations = Array.from(
     { length: BATCH },
-    () => ({ type: 'put', key: drawKey(random), value: VALUE }) as const,
+    () => ({ type: 'put', key: draw.key(), value: VALUE }) as const,
   );
   await db.batch(operations);
   return BATCH;
@@ -109,18 +127,18 @@ const forAwait: Work = async (db) => {
   return count;
 };
 
-const range: Work = async (db, random) => {
+const range: Work = async (db, draw) => {
   for (let n = 0; n < 100; n++) {
-    const found = await db.iterator({ gte: drawKey(random), limit: 10 }).all();
+    const found = await db.iterator({ gte: draw.key(), limit: 10 }).all();
     check(found.length > 0, 'range');
   }
   return 100;
 };
 
-const mixed: Work = async (db, random) => {
+const mixed: Work = async (db, draw) => {
   for (let n = 0; n < STEP; n++) {
-    if (n % 10 === 0) await db.put(drawKey(random), VALUE);
-    else check((await db.get(drawKey(random))) === VALUE, 'get');
+    if (n % 10 === 0) await db.put(draw.key(), VALUE);
+    else check((await db.get(draw.key())) === VALUE, 'get');
   }
   return STEP;
 };
@@ -165,13 +183,13 @@ const CREW_CASES: readonly Case[] = [
 ];
 
 /** Works for some time: operations each second. */
-async function rateOf(db: Level, name: WorkName, ms: number, random: Random): Promise<number> {
+async function rateOf(db: Level, name: WorkName, ms: number, draw: Draw): Promise<number> {
   const work = WORKS[name];
   const from = performance.now();
   let done = 0;
   let now = from;
   do {
-    done += await work(db, random);
+    done += await work(db, draw);
     now = performance.now();
   } while (now - from < ms);
   return (done * 1000) / (now - from);
@@ -199,12 +217,12 @@ export async function serveLevel(): Promise<void> {
   const db = new WeirLevel<string, string>(handle);
   await db.open();
   const start = new Barrier(barrier, CREW);
-  const random = new Random(seed);
+  const draw = new Draw(new Random(seed));
   port.on('message', (order: Order | undefined) => {
     if (order === undefined) void db.close().then(() => port.close());
     else {
       start.meet();
-      void rateOf(db as unknown as Level, order.work, order.ms, random).then((rate) =>
+      void rateOf(db as unknown as Level, order.work, order.ms, draw).then((rate) =>
         port.postMessage(rate),
       );
     }
@@ -316,8 +334,8 @@ export async function runLevel(report: Report, options: SuiteOptions, self: stri
   if (!hasPeers) console.error(`classic-level is not compared. It is installed by: ${INSTALL}`);
   await withDirectory('level', async (directory) => {
     const databases = await openAll(directory);
-    const random = new Random(options.seed);
-    const alone: Rate = (name, work, ms) => rateOf(databases.get(name) as Level, work, ms, random);
+    const draw = new Draw(new Random(options.seed));
+    const alone: Rate = (name, work, ms) => rateOf(databases.get(name) as Level, work, ms, draw);
     const known = (one: Case): Case => ({
       ...one,
       peers: one.peers.filter((peer) => databases.has(peer)),
@@ -345,14 +363,14 @@ async function measureSnapshots(
   { seconds, seed }: SuiteOptions,
 ): Promise<void> {
   const db = databases.get('weir-none') as Level;
-  const random = new Random(seed);
+  const draw = new Draw(new Random(seed));
   const ms = (seconds * 1000) / ROUNDS / 3;
   const [takes, before, beside] = [[], [], []] as [number[], number[], number[]];
   for (let round = 0; round < ROUNDS; round++) {
     takes.push(await timeOfIterators(db, ms));
-    before.push(await rateOf(db, 'put', ms, random));
+    before.push(await rateOf(db, 'put', ms, draw));
     const snapshot = db.snapshot();
-    beside.push(await rateOf(db, 'put', ms, random));
+    beside.push(await rateOf(db, 'put', ms, draw));
     await snapshot.close();
   }
   report.time('level-iterator-made-and-closed', quantity(takes));

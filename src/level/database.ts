@@ -10,26 +10,22 @@ import type { Buffer } from 'node:buffer';
 import { WeirpoolError } from '../errors.ts';
 import { H_OPENER } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
+import { UTF8_BYTES_MAX } from '../tree/codec.ts';
 import { type Bounds, isEmpty } from '../tree/cursor.ts';
 import { keyIn } from '../tree/range.ts';
-import type { BatchOperation } from '../tree/tree.ts';
 import type { Weirpool } from '../tree/weirpool.ts';
 import { bytesOf, type Format, type Formatted, formatWhole, READERS } from './formats.ts';
+import { Group, type Operation } from './group.ts';
 import { History, type RawTree } from './history.ts';
 import { HISTORY_KEY_BYTES, historyKeyBytes } from './history-key.ts';
 import { type ScanOptions, SnapshotScan } from './scan.ts';
 import { areSameWords, type Closed, makeVersionWords, Versions } from './versions.ts';
 
-/** A put or a delete. */
-export type Operation = BatchOperation<Formatted, Formatted>;
-
 const RAW = { encode: (value: Formatted) => value, decode: (value: Buffer) => value };
-/** Writes that save, after which the thread looks whether somebody with an open snapshot has died. */
+/** Keys saved, after which the thread looks whether somebody with an open snapshot has died. */
 const WRITES_PER_LOOK = 256;
 /** Keys that are deleted with one record where a range cannot be cleared as such. */
 const CLEAR_KEYS = 512;
-/** A string has at most so many bytes of UTF-8 for each of its units. */
-const UTF8_BYTES_MAX = 3;
 
 /** The tree beside a tree, for what open snapshots see. */
 export function historyName(tree: string): string {
@@ -108,12 +104,15 @@ export class Database {
   readonly #forget: () => void;
   readonly #keyBytesMax: number;
   readonly #valueBytesMax: number;
+  readonly #make = (operations: readonly Operation[]): number => this.#makeGroup(operations);
+  #pending: Group;
   #saves = 0;
   #sweeping = false;
   users = 0;
 
   constructor(db: Weirpool, tree: string, words: SharedArrayBuffer, forget: () => void) {
     this.words = words;
+    this.#pending = new Group(this.#make);
     this.#forget = forget;
     this.main = rawTree(db, tree);
     const { keyBytesMax, valueBytesMax } = this.main.limits;
@@ -128,6 +127,7 @@ export class Database {
 
   /** Gives it back; what its last user has open ends with it. A store that has stopped is let go too. */
   release(): void {
+    this.flush();
     if (--this.users > 0) return;
     this.#forget();
     const versions = this.#versions;
@@ -136,31 +136,56 @@ export class Database {
 
   // --- writing -------------------------------------------------------------------------------------------
 
-  /** The seq. Errors: as `Tree.put`, and {RangeError} for keys that the history has no room for. */
-  put(key: Formatted, value: Formatted): number {
-    this.#check(key, value);
-    const keys = [key];
-    return this.#write(keys, () => this.main.put(key, value));
+  /**
+   * Adds a put or a delete to those that are made at the end of this turn, or before somebody reads: its
+   * group, and what that knows it by.
+   *
+   * @throws {RangeError} keys or values that the tree or the history has no room for.
+   */
+  later(operation: Operation): { readonly group: Group; readonly operation: Operation } {
+    this.#check(operation);
+    if (this.#pending.isMade || !this.#pending.admits(operation)) {
+      this.flush();
+      this.#pending = new Group(this.#make);
+    }
+    const group = this.#pending;
+    return { group, operation: group.add(operation) };
   }
 
-  delete(key: Formatted): number {
-    return this.#write([key], () => this.main.delete(key).seq);
+  /** Makes what was asked for. */
+  flush(): void {
+    this.#pending.make();
   }
 
   /** All or nothing; the seq. Errors: as `Tree.batch`. */
   batch(operations: readonly Operation[]): number {
-    const keys: Formatted[] = [];
-    for (const operation of operations) {
-      const { key } = operation;
-      if (operation.type === 'put') this.#check(key, operation.value);
-      keys.push(key);
-    }
+    this.flush();
+    for (const operation of operations) this.#check(operation);
+    return this.#makeBatch(operations);
+  }
+
+  #makeGroup(operations: readonly Operation[]): number {
+    const [only] = operations as readonly [Operation];
+    if (operations.length !== 1) return this.#makeBatch(operations);
+    return this.#write([only.key], () =>
+      only.type === 'put' ? this.main.put(only.key, only.value) : this.main.delete(only.key).seq,
+    );
+  }
+
+  #makeBatch(operations: readonly Operation[]): number {
+    const keys = operations.map(({ key }) => key);
     return this.#write(keys, () => this.main.batch(operations));
   }
 
   #write(keys: readonly Formatted[], change: () => number): number {
     const versions = this.#versions;
     if (versions === undefined) return change(); // which is refused
+    const seq = this.#writeAmong(versions, keys, change);
+    if (this.#saves >= WRITES_PER_LOOK) ending(() => this.#lookForDead(versions));
+    return seq;
+  }
+
+  #writeAmong(versions: Versions, keys: readonly Formatted[], change: () => number): number {
     versions.enter();
     try {
       if (versions.isLive) this.#save(keys);
@@ -172,17 +197,18 @@ export class Database {
 
   #save(keys: readonly Formatted[]): void {
     this.#history?.save(keys);
-    this.#saves++;
+    this.#saves += keys.length;
   }
 
   /** Lets go what the dead had open. Not inside a write. */
-  lookForDead(): void {
-    if (this.#saves < WRITES_PER_LOOK) return;
+  #lookForDead(versions: Versions): void {
     this.#saves = 0;
-    if (this.#versions !== undefined) this.#tidy(this.#versions.dropDead());
+    this.#tidy(versions.dropDead());
   }
 
-  #check(key: Formatted, value: Formatted): void {
+  #check(operation: Operation): void {
+    if (operation.type !== 'put') return;
+    const { key, value } = operation;
     this.#checkKey(key);
     // What is short enough at three bytes for each unit need not be counted.
     if (value.length * UTF8_BYTES_MAX <= this.#valueBytesMax) return;
@@ -212,6 +238,7 @@ export class Database {
     options: { reverse: boolean; limit: number; epoch: number | undefined },
   ): void {
     if (isEmpty(bounds)) return;
+    this.flush();
     const { limit, epoch } = options;
     if (limit === Number.POSITIVE_INFINITY && epoch === undefined && this.#clearRange(bounds))
       return;
@@ -254,6 +281,7 @@ export class Database {
 
   /** The value, of a snapshot if its epoch is given. */
   get(key: Formatted, format: Format, epoch?: number): Formatted | undefined {
+    this.flush();
     // H2: the main tree first.
     const now = this.main.read(key, READERS[format]);
     const versions = this.#versions;
@@ -264,6 +292,7 @@ export class Database {
   }
 
   has(key: Formatted, epoch?: number): boolean {
+    this.flush();
     const now = this.main.has(key);
     const versions = this.#versions;
     if (epoch === undefined || versions === undefined || versions.isClean(epoch)) return now;
@@ -282,6 +311,7 @@ export class Database {
   openSnapshot(): number {
     const versions = this.#versions;
     if (versions === undefined) return 0;
+    this.flush();
     versions.restartIfDue(() => this.#history?.clearAll());
     return versions.open();
   }

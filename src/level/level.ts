@@ -24,9 +24,10 @@ import {
 } from 'abstract-level';
 import { Weirpool, type WeirpoolHandle, type WeirpoolOptions } from '../tree/weirpool.ts';
 import { checkDurability, type DurabilityLevel } from '../wal/durability.ts';
-import { acquireDatabase, type Database, type Operation } from './database.ts';
+import { acquireDatabase, type Database } from './database.ts';
 import { LevelError } from './errors.ts';
 import type { Format, Formatted } from './formats.ts';
+import type { Operation } from './group.ts';
 import {
   boundsOf,
   type ReadingOptions,
@@ -352,13 +353,13 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
   }
 
   /** @internal */
-  _put(key: Formatted, value: Formatted, options: WriteOptions): Promise<void> | undefined {
-    return this.#settled(this.#opened.database.put(key, value), options);
+  _put(key: Formatted, value: Formatted, options: WriteOptions): Promise<void> {
+    return this.#write({ type: 'put', key, value }, options);
   }
 
   /** @internal */
-  _del(key: Formatted, options: WriteOptions): Promise<void> | undefined {
-    return this.#settled(this.#opened.database.delete(key), options);
+  _del(key: Formatted, options: WriteOptions): Promise<void> {
+    return this.#write({ type: 'del', key }, options);
   }
 
   /** @internal */
@@ -378,11 +379,20 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     await this.#settled(store.pool.core.log?.durability.lastSeq ?? 0, options);
   }
 
-  /** Waits as long as the options say, and does what is due now and then. */
-  #settled(seq: number, options: WriteOptions | undefined): Promise<void> | undefined {
+  /** All puts and deletes of this turn are made together. */
+  #write(given: Operation, options: WriteOptions): Promise<void> {
     const { database, settler } = this.#opened;
-    database.lookForDead();
-    return settler.settle(seq, options?.sync === true ? 'synced' : this.#durability);
+    const { group, operation } = database.later(given);
+    const settled = settler.settleGroup(group, this.#levelOf(options));
+    return settled.then(() => group.assertMade(operation));
+  }
+
+  #settled(seq: number, options: WriteOptions): Promise<void> | undefined {
+    return this.#opened.settler.settle(seq, this.#levelOf(options));
+  }
+
+  #levelOf({ sync }: WriteOptions): DurabilityLevel {
+    return sync === true ? 'synced' : this.#durability;
   }
 }
 

@@ -13,24 +13,50 @@ import { H_LOG_WAKE, H_LOG_WRITTEN, H_WANT_WRITTEN } from '../generated/layout.t
 import { Spin } from '../memory/spin.ts';
 import type { Weirpool } from '../tree/weirpool.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
+import type { Group } from './group.ts';
 
 /** Parks of a millisecond at most. */
 const PARK_MS = 1;
 const PARKS_MAX = 4;
 /** Longest wait in the thread itself. */
 const WAIT_MS = 1;
-/** Turns without such a wait after one that was in vain. */
-const TURNS_WITHOUT = 64;
+/** Turns without such a wait after one that was in vain: others need the thread too. */
+const TURNS_WITHOUT = 4;
+
+interface Turn<T> {
+  readonly of: T;
+  readonly level: DurabilityLevel;
+  readonly done: Promise<void>;
+}
 
 export class Settler {
   readonly #db: Weirpool;
   #seq = 0;
   #turn: Promise<void> | undefined;
+  #group: Turn<Group> | undefined;
   #without = 0;
   readonly #spin = new Spin();
 
   constructor(db: Weirpool) {
     this.#db = db;
+  }
+
+  /** Resolves when the group is made, at the end of this turn, and as safe as asked for. */
+  settleGroup(group: Group, level: DurabilityLevel): Promise<void> {
+    const last = this.#group;
+    if (last?.of === group && last.level === level) return last.done;
+    const done = this.#settleMade(group, level);
+    this.#group = { of: group, level, done };
+    return done;
+  }
+
+  async #settleMade(group: Group, level: DurabilityLevel): Promise<void> {
+    await Promise.resolve(); // until here all writes of this turn come
+    group.make();
+    const { seq } = group;
+    if (level === 'none' || seq === 0) return;
+    if (level === 'synced') await this.#db.durable(seq, level);
+    else await this.#written(seq);
   }
 
   /** Resolves when the record is as safe as asked for; undefined: it is. */
@@ -45,8 +71,11 @@ export class Settler {
   async #settleTurn(): Promise<void> {
     await Promise.resolve(); // until here all writes of this turn come
     this.#turn = undefined;
-    const seq = this.#seq;
-    if (!this.#waitShortly(seq)) await this.#db.durable(seq, 'written');
+    await this.#written(this.#seq);
+  }
+
+  #written(seq: number): Promise<void> | undefined {
+    return this.#waitShortly(seq) ? undefined : this.#db.durable(seq, 'written');
   }
 
   #waitShortly(seq: number): boolean {

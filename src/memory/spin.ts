@@ -10,13 +10,14 @@
  */
 import type { ThreadMemory } from './pool-memory.ts';
 
-const SPIN_MS = 0.03;
+const SPIN_MS = 0.1;
 /** Looks at the word between two looks at the clock. */
 const LOOKS = 50;
-/** Waits that park at once after one that was in vain. */
-const PARKED_AFTER = 16;
+/** Looks in vain, one after the other, that double the number of waits which park at once after them. */
+const VAIN_MAX = 5;
 
 export class Spin {
+  #vain = 0;
   #parked = 0;
 
   /** Whether the word has changed from what was seen; if not, park. */
@@ -27,9 +28,16 @@ export class Spin {
     }
     const end = performance.now() + SPIN_MS;
     do {
-      for (let looks = 0; looks < LOOKS; looks++) if (memory.load(offset) !== seen) return true;
+      for (let looks = 0; looks < LOOKS; looks++)
+        if (memory.load(offset) !== seen) return this.#ended();
     } while (performance.now() < end);
-    this.#parked = PARKED_AFTER;
+    this.#parked = 2 ** this.#vain;
+    this.#vain = Math.min(this.#vain + 1, VAIN_MAX);
     return false;
+  }
+
+  #ended(): true {
+    this.#vain = 0;
+    return true;
   }
 }

@@ -11,6 +11,7 @@
  * What it cannot do is done the general way, see change.ts: records longer than the batch area, and
  * values that lie, or are to lie, in blobs of their own.
  */
+import { Buffer } from 'node:buffer';
 import {
   NODE_FULL,
   OPERATION_DELETE,
@@ -24,7 +25,8 @@ import {
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { ChangeOptions, Transactions } from '../txn/transactions.ts';
-import { type Entry, type Guard, inlineBytesMax, SLACK_SHARE } from './change.ts';
+import { type AskedEntry, type Guard, inlineBytesMax, SLACK_SHARE } from './change.ts';
+import { UTF8_BYTES_MAX } from './codec.ts';
 import { nodeCorrupt } from './descent.ts';
 import { type NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
 import { FLAG_RUNS, RECORD_CHANGE, TREE_RECORD_VERSION } from './record.ts';
@@ -65,6 +67,13 @@ interface Lack {
   readonly key: Uint8Array | undefined;
 }
 
+/** Whether a key and a value take at most so many bytes. */
+function isWithin(bytes: number, key: Uint8Array | string, value: Uint8Array | string): boolean {
+  // What is no key has no length, and is refused when it is written.
+  if (!((key.length + value.length) * UTF8_BYTES_MAX > bytes)) return true;
+  return Buffer.byteLength(key) + Buffer.byteLength(value) <= bytes;
+}
+
 export class Batch {
   readonly #host: BatchHost;
   readonly #nodes: NodeAccess;
@@ -92,7 +101,7 @@ export class Batch {
    * Makes the entries: the seq; 0, and nothing done, when that takes the general way, or the guard
    * does not hold. The guard's entry is the only one of its tree.
    */
-  run(entries: readonly Entry[], options: ChangeOptions, guard?: Guard): number {
+  run(entries: readonly AskedEntry[], options: ChangeOptions, guard?: Guard): number {
     this.sparse = [];
     if (!this.#encode(entries)) return 0;
     this.#guard = guard;
@@ -109,25 +118,22 @@ export class Batch {
   }
 
   /** Makes the record in the batch area: false if it does not fit, or a value would overflow. */
-  #encode(entries: readonly Entry[]): boolean {
+  #encode(entries: readonly AskedEntry[]): boolean {
     const nodes = this.#nodes;
     const { recordBytes: bytes, recordView: view, batchAt } = nodes;
     const end = batchAt + nodes.batchBytesMax;
     let at = batchAt + RECORD_HEADER_BYTES;
     for (const { tree, key, value } of entries) {
-      const valueBytes = value === undefined ? 0 : value.length;
-      // No character takes more than three bytes of UTF-8 for each of its units.
-      if (at + RE_KEY + key.length * 3 + valueBytes > end) return false;
+      if (!isWithin(end - at - RE_KEY, key, value ?? '')) return false;
       const keyBytes = nodes.writeKey(key, at + RE_KEY);
+      const valueBytes = value === undefined ? 0 : nodes.write(value, at + RE_KEY + keyBytes);
       if (keyBytes + valueBytes > this.#inlineMax) return false;
       view.setFloat64(at, tree, true);
       bytes[at + RE_OPERATION] = value === undefined ? OPERATION_DELETE : OPERATION_PUT;
       bytes[at + RE_OPERATION + 1] = 0;
       view.setUint16(at + RE_KEY_BYTES, keyBytes, true);
       view.setUint32(at + RE_VALUE_BYTES, valueBytes, true);
-      at += RE_KEY + keyBytes;
-      if (value !== undefined) bytes.set(value, at);
-      at += valueBytes;
+      at += RE_KEY + keyBytes + valueBytes;
     }
     view.setUint32(batchAt, TREE_RECORD_VERSION | (RECORD_CHANGE << 8) | (FLAG_RUNS << 16), true);
     view.setUint32(batchAt + 4, entries.length, true);

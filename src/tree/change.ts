@@ -10,11 +10,13 @@
  *              a root keeps its id: when it splits, its entries move into a node of their own.
  * Threads:     one at a time for each thread.
  */
+import { Buffer } from 'node:buffer';
 import { WeirpoolError } from '../errors.ts';
 import { E_KEY, N_SLOT_BYTES, N_SLOTS } from '../generated/layout.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
 import type { OpBlob } from '../txn/op-blob.ts';
+import { asBytes } from './codec.ts';
 import { ATTEMPTS_MAX, changedError, type Descent, nodeCorrupt } from './descent.ts';
 import type { NodeAccess } from './node-access.ts';
 import {
@@ -34,6 +36,11 @@ export interface Entry {
   readonly tree: BlobId;
   readonly key: Uint8Array | string;
   readonly value: Uint8Array | undefined;
+}
+
+/** An entry as it was asked for: a string stands for its UTF-8. */
+export interface AskedEntry extends Omit<Entry, 'value'> {
+  readonly value: Uint8Array | string | undefined;
 }
 
 /** What a change depends on: an entry, as it is when the change has latched its leaf. */
@@ -96,6 +103,28 @@ export function inlineBytesMax(nodes: NodeSizes): number {
 
 export function entryBytes(keyBytes: number, valueBytes: number): number {
   return N_SLOT_BYTES + E_KEY + keyBytes + valueBytes;
+}
+
+/**
+ * The entries in the order of their keys, without those whose key comes again later. Order, because a
+ * split behind all keys leaves the lower part full: what came before it then would split that again,
+ * and more than `TreeChange` has foreseen.
+ */
+export function inOrder(asked: readonly AskedEntry[]): readonly Entry[] {
+  const entries = asked.map(withBytes);
+  if (entries.length < 2) return entries;
+  const last = new Map<string, { readonly entry: Entry; readonly text: string }>();
+  for (const entry of entries) {
+    const text = Buffer.from(entry.key as Uint8Array).toString('latin1');
+    last.set(`${entry.tree} ${text}`, { entry, text });
+  }
+  return [...last.values()]
+    .sort((a, b) => a.entry.tree - b.entry.tree || (a.text < b.text ? -1 : 1))
+    .map(({ entry }) => entry);
+}
+
+function withBytes({ tree, key, value }: AskedEntry): Entry {
+  return { tree, key, value: value === undefined ? undefined : asBytes(value) };
 }
 
 export class TreeChange {

@@ -6,6 +6,9 @@
  */
 import { Buffer } from 'node:buffer';
 
+/** A string has at most so many bytes of UTF-8 for each of its units. */
+export const UTF8_BYTES_MAX = 3;
+
 /** A codec of one's own needs these two; `order` of keys is that of their bytes. */
 export interface Codec<T> {
   /** A string is stored as UTF-8. */
@@ -57,9 +60,15 @@ export function codecOf<T>(codec: CodecName | Codec<T> | undefined, what: string
   throw new TypeError(`${what} must be 'bytes', 'utf8', 'json' or a codec with encode and decode`);
 }
 
-/** Value of a key for a codec that was named. */
+/** @throws {TypeError} no value, as a codec has to give it. */
+export function assertEncoded(value: Uint8Array | string): void {
+  if (typeof value === 'string' || value instanceof Uint8Array) return;
+  throw new TypeError('A value is a Uint8Array, or what the codec of the tree takes');
+}
+
+/** Value of a key for a codec that was named. Errors as `assertEncoded`. */
 export function asBytes(value: Uint8Array | string): Uint8Array {
   if (typeof value === 'string') return Buffer.from(value, 'utf8');
-  if (value instanceof Uint8Array) return value;
-  throw new TypeError('A value is a Uint8Array, or what the codec of the tree takes');
+  assertEncoded(value);
+  return value;
 }

@@ -11,7 +11,7 @@ import type { WeirpoolError } from '../errors.ts';
 import { RestartError } from '../pool/want.ts';
 import type { BlobId } from '../store/contract.ts';
 import type { Op } from '../txn/op.ts';
-import { type Entry, nodeCapacity } from './change.ts';
+import { type AskedEntry, nodeCapacity } from './change.ts';
 import { changedError, nodeCorrupt } from './descent.ts';
 import { encodeMerge, type MergeRecord } from './record.ts';
 import { type Key, type PutOptions, TREE_OWNER, type TreeStore } from './store.ts';
@@ -33,7 +33,7 @@ export function mergeAround(store: TreeStore, tree: BlobId, key: Key): void {
 /** Makes changes of several keys, then merges what they have left sparse: their seq. */
 export function changeAndMerge(
   store: TreeStore,
-  entries: readonly Entry[],
+  entries: readonly AskedEntry[],
   options?: PutOptions,
 ): number {
   const seq = store.change(entries, options);

@@ -36,6 +36,7 @@ import {
   SCRATCH_KEY_BYTES,
   type ThreadMemory,
 } from '../memory/pool-memory.ts';
+import { UTF8_BYTES_MAX } from './codec.ts';
 
 /** Longest key in bytes. */
 export function keyBytesMax(blobBytes: number): number {
@@ -165,18 +166,25 @@ export class NodeAccess {
 
   /** Writes a key into this thread's scratch area: its length. Errors as `setKey`. */
   writeKey(key: string | Uint8Array, at: number): number {
-    const { buffer, bytes } = this.#first;
     if (typeof key === 'string') {
-      const length = writeAscii(key, bytes, at);
-      if (length >= 0) return length;
-      // No character takes more than three bytes of UTF-8 for each of its units.
-      if (key.length * 3 > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
-      return (buffer as SharedBuffer).utf8Write(key, at, this.keyBytesMax);
+      if (key.length * UTF8_BYTES_MAX > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
+    } else {
+      if (!(key instanceof Uint8Array)) throw new TypeError('A key is a string or a Uint8Array');
+      this.#assertKey(key.length);
     }
-    if (!(key instanceof Uint8Array)) throw new TypeError('A key is a string or a Uint8Array');
-    this.#assertKey(key.length);
-    bytes.set(key, at);
-    return key.length;
+    return this.write(key, at);
+  }
+
+  /** Writes a key or a value there, where there is room for it: its length. */
+  write(given: string | Uint8Array, at: number): number {
+    const { buffer, bytes } = this.#first;
+    if (typeof given === 'string') {
+      const length = writeAscii(given, bytes, at);
+      if (length >= 0) return length;
+      return (buffer as SharedBuffer).utf8Write(given, at, given.length * UTF8_BYTES_MAX);
+    }
+    bytes.set(given, at);
+    return given.length;
   }
 
   #useKey(at: number, length: number): void {

@@ -20,13 +20,16 @@ import type { Op } from '../txn/op.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
 import { Batch, type BatchHost, type SparsePlace } from './batch.ts';
 import {
+  type AskedEntry,
   type Entry,
   entryBytes,
   type Guard,
   inlineBytesMax,
+  inOrder,
   nodeCapacity,
   TreeChange,
 } from './change.ts';
+import { UTF8_BYTES_MAX } from './codec.ts';
 import { ATTEMPTS_MAX, changedError, Descent, nodeCorrupt } from './descent.ts';
 import { NodeAccess, RECORD_HEADER_BYTES } from './node-access.ts';
 import {
@@ -257,10 +260,14 @@ export class TreeStore implements BatchHost {
    *
    * @throws {RangeError}
    */
-  assertValue(value: Uint8Array): void {
-    if (value.length <= this.valueBytesMax) return;
+  assertValue(value: Uint8Array | string): void {
+    const max = this.valueBytesMax;
+    const most = typeof value === 'string' ? value.length * UTF8_BYTES_MAX : value.length;
+    if (most <= max) return;
+    const length = Buffer.byteLength(value);
+    if (length <= max) return;
     throw new RangeError(
-      `A value has at most ${this.valueBytesMax} bytes here, not ${value.length}. Open the store with ` +
+      `A value has at most ${max} bytes here, not ${length}. Open the store with ` +
         'a larger `log.ringBytes`, or cut it up.',
     );
   }
@@ -508,7 +515,7 @@ export class TreeStore implements BatchHost {
   }
 
   /** Makes several changes at once, in order, atomically: their seq. */
-  change(entries: readonly Entry[], options?: InternalPutOptions): number {
+  change(entries: readonly AskedEntry[], options?: InternalPutOptions): number {
     const { transactions } = this.log;
     const given = this.#options(options);
     let seq = entries.length > 1 ? this.#batch.run(entries, given) : 0;
@@ -576,23 +583,6 @@ function placesOf(entries: readonly Entry[]): readonly SparsePlace[] {
   return entries
     .filter(({ value }) => value === undefined)
     .map(({ tree, key }) => ({ tree, key: Buffer.from(key as Uint8Array) }));
-}
-
-/**
- * The entries in the order of their keys, without those whose key comes again later. Order, because a
- * split behind all keys leaves the lower part full: what came before it then would split that again,
- * and more than `TreeChange` has foreseen.
- */
-function inOrder(entries: readonly Entry[]): readonly Entry[] {
-  if (entries.length < 2) return entries;
-  const last = new Map<string, { readonly entry: Entry; readonly text: string }>();
-  for (const entry of entries) {
-    const text = Buffer.from(entry.key as Uint8Array).toString('latin1');
-    last.set(`${entry.tree} ${text}`, { entry, text });
-  }
-  return [...last.values()]
-    .sort((a, b) => a.entry.tree - b.entry.tree || (a.text < b.text ? -1 : 1))
-    .map(({ entry }) => entry);
 }
 
 const LAZY = { owner: TREE_OWNER, durability: 'none' } as const;

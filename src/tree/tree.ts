@@ -8,9 +8,9 @@
 import { Buffer } from 'node:buffer';
 import type { BlobId } from '../store/contract.ts';
 import type { AsyncAccess, AsyncOptions, AsyncPutOptions } from './async.ts';
-import type { Entry } from './change.ts';
+import type { AskedEntry } from './change.ts';
 import { clearRange } from './clear.ts';
-import { asBytes, type Codec } from './codec.ts';
+import { asBytes, assertEncoded, type Codec } from './codec.ts';
 import { type Bounds, COLLECT_KEYS, COLLECT_VALUES, Cursor, isEmpty, prefixEnd } from './cursor.ts';
 import { changeAndMerge, mergeAround } from './merge.ts';
 import {
@@ -241,12 +241,13 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   }
 
   /** @internal */
-  entryOf(operation: BatchOperation<K, V>): Entry {
+  entryOf(operation: BatchOperation<K, V>): AskedEntry {
     const tree = this.#root();
     const key = this.#key.encode(operation.key);
     if (operation.type === 'del') return { tree, key, value: undefined };
     if (operation.type !== 'put') throw new TypeError("An operation is of type 'put' or 'del'");
-    const value = asBytes(this.#value.encode(operation.value));
+    const value = this.#value.encode(operation.value);
+    assertEncoded(value);
     this.#store.assertValue(value);
     return { tree, key, value };
   }

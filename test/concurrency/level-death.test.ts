@@ -39,8 +39,8 @@ const CASES: readonly Case[] = [
     naive: 'looks for the dead only when it closes a snapshot',
     patch: {
       file: 'src/level/database.ts',
-      find: 'if (this.#saves < WRITES_PER_LOOK) return;',
-      replace: 'if (this.#saves < Number.POSITIVE_INFINITY) return;',
+      find: 'if (this.#saves >= WRITES_PER_LOOK)',
+      replace: 'if (this.#saves >= Number.POSITIVE_INFINITY)',
     },
     symptom: 'violation',
   },

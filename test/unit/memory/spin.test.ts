@@ -14,15 +14,41 @@ it('sees a change while it looks', () => {
   expect(new Spin().until(wordAfter(20).memory, 0, 0)).toBe(true);
 });
 
-it('gives up when nothing changes, and the next waits do not look at all', () => {
+/** Waits that park without a look, until one looks. */
+function parksOf(spin: Spin): number {
+  const changed = wordAfter(0);
+  let parked = 0;
+  while (!spin.until(changed.memory, 0, 0)) parked++;
+  expect(changed.looks()).toBe(1);
+  return parked;
+}
+
+it('gives up when nothing changes, and the next wait does not look at all', () => {
   const spin = new Spin();
   const never = wordAfter(Number.POSITIVE_INFINITY);
   expect(spin.until(never.memory, 0, 0)).toBe(false);
   expect(never.looks()).toBeGreaterThan(0);
-  const changed = wordAfter(0);
-  let parked = 0;
-  while (!spin.until(changed.memory, 0, 0)) parked++;
-  expect(parked).toBe(16);
-  expect(changed.looks()).toBe(1);
-  expect(spin.until(wordAfter(3).memory, 0, 0)).toBe(true);
+  expect(parksOf(spin)).toBe(1);
+});
+
+it('looks the more seldom the more often that was in vain, until it was not', () => {
+  const spin = new Spin();
+  const never = wordAfter(Number.POSITIVE_INFINITY);
+  const parks: number[] = [];
+  for (let vain = 0; vain < 8; vain++) {
+    const before = never.looks();
+    expect(spin.until(never.memory, 0, 0)).toBe(false);
+    expect(never.looks()).toBeGreaterThan(before);
+    let parked = 0;
+    for (let seen = never.looks(); parked < 2 ** Math.min(vain, 5); parked++) {
+      expect(spin.until(never.memory, 0, 0)).toBe(false);
+      expect(never.looks()).toBe(seen);
+      seen = never.looks();
+    }
+    parks.push(parked);
+  }
+  expect(parks).toEqual([1, 2, 4, 8, 16, 32, 32, 32]);
+  expect(parksOf(spin)).toBe(0);
+  expect(spin.until(never.memory, 0, 0)).toBe(false);
+  expect(parksOf(spin)).toBe(1);
 });
