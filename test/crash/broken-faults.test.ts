@@ -1,0 +1,4 @@
+/** Broken builds that the harness must catch: see broken/tests.ts for which of them. */
+import { catchesBrokenBuilds } from './broken/tests.ts';
+
+catchesBrokenBuilds('faults');
