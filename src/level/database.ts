@@ -10,12 +10,12 @@ import type { Buffer } from 'node:buffer';
 import { WeirpoolError } from '../errors.ts';
 import { H_OPENER } from '../generated/layout.ts';
 import type { PoolCore } from '../pool/core.ts';
-import { UTF8_BYTES_MAX } from '../tree/codec.ts';
+import { assertEncoded, UTF8_BYTES_MAX } from '../tree/codec.ts';
 import { type Bounds, isEmpty } from '../tree/cursor.ts';
 import { keyIn } from '../tree/range.ts';
 import type { Weirpool } from '../tree/weirpool.ts';
 import { bytesOf, type Format, type Formatted, formatWhole, READERS } from './formats.ts';
-import { Group, type Operation } from './group.ts';
+import { Group, type GroupHost, type Operation } from './group.ts';
 import { History, type RawTree } from './history.ts';
 import { HISTORY_KEY_BYTES, historyKeyBytes } from './history-key.ts';
 import { type ScanOptions, SnapshotScan } from './scan.ts';
@@ -104,7 +104,7 @@ export class Database {
   readonly #forget: () => void;
   readonly #keyBytesMax: number;
   readonly #valueBytesMax: number;
-  readonly #make = (operations: readonly Operation[]): number => this.#makeGroup(operations);
+  readonly #groups: GroupHost;
   #pending: Group;
   #saves = 0;
   #sweeping = false;
@@ -112,9 +112,17 @@ export class Database {
 
   constructor(db: Weirpool, tree: string, words: SharedArrayBuffer, forget: () => void) {
     this.words = words;
-    this.#pending = new Group(this.#make);
     this.#forget = forget;
     this.main = rawTree(db, tree);
+    const { core } = db.pool;
+    this.#groups = {
+      ...this.main.batchLimits,
+      make: (operations) => this.#makeGroup(operations),
+      get isBusy(): boolean {
+        return core.thread.isHolding || core.log?.transactions.isUnderWay === true;
+      },
+    };
+    this.#pending = new Group(this.#groups);
     const { keyBytesMax, valueBytesMax } = this.main.limits;
     this.#keyBytesMax = keyBytesMax;
     // In the history a byte stands before it.
@@ -140,19 +148,19 @@ export class Database {
    * Adds a put or a delete to those that are made at the end of this turn, or before somebody reads: its
    * group, and what that knows it by.
    *
-   * @throws {RangeError} keys or values that the tree or the history has no room for.
+   * @throws {RangeError} keys or values that the tree, or for a put the history, has no room for;
+   *         {TypeError} neither a string nor bytes.
    */
   later(operation: Operation): { readonly group: Group; readonly operation: Operation } {
     this.#check(operation);
-    if (this.#pending.isMade || !this.#pending.admits(operation)) {
-      this.flush();
-      this.#pending = new Group(this.#make);
-    }
+    // While this thread is busy one group takes all: two of them could be made in another order.
+    if (!this.#pending.admits(operation)) this.flush();
+    if (this.#pending.isMade) this.#pending = new Group(this.#groups);
     const group = this.#pending;
     return { group, operation: group.add(operation) };
   }
 
-  /** Makes what was asked for. */
+  /** Makes what was asked for, unless this thread is in the middle of a change. */
   flush(): void {
     this.#pending.make();
   }
@@ -206,9 +214,12 @@ export class Database {
     this.#tidy(versions.dropDead());
   }
 
+  /** Before anything is copied: arrays of other elements than bytes would be, as numbers. */
   #check(operation: Operation): void {
+    this.main.assertKey(operation.key);
     if (operation.type !== 'put') return;
     const { key, value } = operation;
+    assertEncoded(value);
     this.#checkKey(key);
     // What is short enough at three bytes for each unit need not be counted.
     if (value.length * UTF8_BYTES_MAX <= this.#valueBytesMax) return;

@@ -379,12 +379,17 @@ export class WeirLevel<K = string, V = string> extends AbstractLevel<Formatted, 
     await this.#settled(store.pool.core.log?.durability.lastSeq ?? 0, options);
   }
 
-  /** All puts and deletes of this turn are made together. */
+  /** Puts and deletes of this turn are made together. */
   #write(given: Operation, options: WriteOptions): Promise<void> {
     const { database, settler } = this.#opened;
     const { group, operation } = database.later(given);
     const settled = settler.settleGroup(group, this.#levelOf(options));
-    return settled.then(() => group.assertMade(operation));
+    const assertMade = (): void => group.assertMade(operation);
+    return settled.then(assertMade, (error: unknown) => {
+      // What was not made says why itself.
+      assertMade();
+      throw error;
+    });
   }
 
   #settled(seq: number, options: WriteOptions): Promise<void> | undefined {

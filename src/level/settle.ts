@@ -3,7 +3,7 @@
  *
  * Owns:        nothing in shared memory: it asks the journal, and waits.
  * Invariants:  an acknowledged write is as safe as was asked for.
- * Threads:     one object for each thread and database.
+ * Threads:     one object for each `WeirLevel`.
  *
  * All writes of one turn of the event loop are waited for at once: that they are given to the operating
  * system takes one pass of the journal. It is over in some microseconds, less than going through the event
@@ -20,8 +20,8 @@ const PARK_MS = 1;
 const PARKS_MAX = 4;
 /** Longest wait in the thread itself. */
 const WAIT_MS = 1;
-/** Turns without such a wait after one that was in vain: others need the thread too. */
-const TURNS_WITHOUT = 4;
+/** Waits that are left to the event loop after one that was in vain: others need the thread too. */
+const WAITS_WITHOUT = 4;
 
 interface Turn<T> {
   readonly of: T;
@@ -41,7 +41,7 @@ export class Settler {
     this.#db = db;
   }
 
-  /** Resolves when the group is made, at the end of this turn, and as safe as asked for. */
+  /** Resolves when the group is made, at the end of this turn if that can be, and as safe as asked for. */
   settleGroup(group: Group, level: DurabilityLevel): Promise<void> {
     const last = this.#group;
     if (last?.of === group && last.level === level) return last.done;
@@ -52,11 +52,8 @@ export class Settler {
 
   async #settleMade(group: Group, level: DurabilityLevel): Promise<void> {
     await Promise.resolve(); // until here all writes of this turn come
-    group.make();
-    const { seq } = group;
-    if (level === 'none' || seq === 0) return;
-    if (level === 'synced') await this.#db.durable(seq, level);
-    else await this.#written(seq);
+    while (!group.make()) await new Promise((done) => setImmediate(done));
+    await this.settle(group.seq, level);
   }
 
   /** Resolves when the record is as safe as asked for; undefined: it is. */
@@ -71,11 +68,8 @@ export class Settler {
   async #settleTurn(): Promise<void> {
     await Promise.resolve(); // until here all writes of this turn come
     this.#turn = undefined;
-    await this.#written(this.#seq);
-  }
-
-  #written(seq: number): Promise<void> | undefined {
-    return this.#waitShortly(seq) ? undefined : this.#db.durable(seq, 'written');
+    const seq = this.#seq;
+    if (!this.#waitShortly(seq)) await this.#db.durable(seq, 'written');
   }
 
   #waitShortly(seq: number): boolean {
@@ -92,7 +86,7 @@ export class Settler {
       if (memory.loadU64(H_LOG_WRITTEN) >= seq) return true;
       if (performance.now() >= until) break;
     }
-    this.#without = TURNS_WITHOUT;
+    this.#without = WAITS_WITHOUT;
     return false;
   }
 }

@@ -166,13 +166,20 @@ export class NodeAccess {
 
   /** Writes a key into this thread's scratch area: its length. Errors as `setKey`. */
   writeKey(key: string | Uint8Array, at: number): number {
-    if (typeof key === 'string') {
-      if (key.length * UTF8_BYTES_MAX > this.keyBytesMax) this.#assertKey(Buffer.byteLength(key));
-    } else {
-      if (!(key instanceof Uint8Array)) throw new TypeError('A key is a string or a Uint8Array');
-      this.#assertKey(key.length);
-    }
+    this.assertKey(key);
     return this.write(key, at);
+  }
+
+  /** Errors as `setKey`. */
+  assertKey(key: string | Uint8Array): void {
+    if (typeof key !== 'string' && !(key instanceof Uint8Array)) {
+      throw new TypeError('A key is a string or a Uint8Array');
+    }
+    const most = typeof key === 'string' ? key.length * UTF8_BYTES_MAX : key.length;
+    if (most <= this.keyBytesMax) return;
+    const bytes = Buffer.byteLength(key);
+    if (bytes <= this.keyBytesMax) return;
+    throw new RangeError(`A key has at most ${this.keyBytesMax} bytes here, not ${bytes}`);
   }
 
   /** Writes a key or a value there, where there is room for it: its length. */
@@ -181,7 +188,8 @@ export class NodeAccess {
     if (typeof given === 'string') {
       const length = writeAscii(given, bytes, at);
       if (length >= 0) return length;
-      return (buffer as SharedBuffer).utf8Write(given, at, given.length * UTF8_BYTES_MAX);
+      const room = Math.min(given.length * UTF8_BYTES_MAX, buffer.length - at);
+      return (buffer as SharedBuffer).utf8Write(given, at, room);
     }
     bytes.set(given, at);
     return given.length;
@@ -193,11 +201,6 @@ export class NodeAccess {
     first.key = at;
     this.keyBytes = length;
     this.#keyIn = 0;
-  }
-
-  #assertKey(bytes: number): void {
-    if (bytes <= this.keyBytesMax) return;
-    throw new RangeError(`A key has at most ${this.keyBytesMax} bytes here, not ${bytes}`);
   }
 
   // --- the entries of a batch --------------------------------------------------------------------------

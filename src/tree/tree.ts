@@ -8,7 +8,7 @@
 import { Buffer } from 'node:buffer';
 import type { BlobId } from '../store/contract.ts';
 import type { AsyncAccess, AsyncOptions, AsyncPutOptions } from './async.ts';
-import type { AskedEntry } from './change.ts';
+import { type AskedEntry, inlineBytesMax } from './change.ts';
 import { clearRange } from './clear.ts';
 import { asBytes, assertEncoded, type Codec } from './codec.ts';
 import { type Bounds, COLLECT_KEYS, COLLECT_VALUES, Cursor, isEmpty, prefixEnd } from './cursor.ts';
@@ -337,6 +337,17 @@ export class Tree<K = Uint8Array, V = Uint8Array> {
   get limits(): { readonly keyBytesMax: number; readonly valueBytesMax: number } {
     const { nodes, valueBytesMax } = this.#store;
     return { keyBytesMax: nodes.keyBytesMax, valueBytesMax };
+  }
+
+  /** @internal Bytes of a batch, and of a key and its value in it, that are made the fast way. */
+  get batchLimits(): { readonly batchBytesMax: number; readonly inlineBytesMax: number } {
+    const { nodes } = this.#store;
+    return { batchBytesMax: nodes.batchBytesMax, inlineBytesMax: inlineBytesMax(nodes) };
+  }
+
+  /** @internal Errors as `get`. */
+  assertKey(key: K): void {
+    this.#store.nodes.assertKey(this.#key.encode(key));
   }
 
   #cursor(bounds: Bounds, what: CursorOptions, snapshot: Snapshot | undefined): Cursor {

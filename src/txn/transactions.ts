@@ -127,6 +127,10 @@ export class Transactions implements OpHost {
     return this.thread.services as LogServices;
   }
 
+  get isUnderWay(): boolean {
+    return this.#current !== undefined;
+  }
+
   /** @throws {WeirpoolError} `TX_NESTED`: this thread has begun a mini-transaction. */
   assertNone(): void {
     if (this.#current === undefined) return;

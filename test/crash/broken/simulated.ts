@@ -65,6 +65,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
     title: 'I2 trims the log up to what is durable, beyond the cut',
     ...POINTS,
+    seed: 1_046_715_501,
     patches: [
       {
         file: ROUND,
@@ -240,6 +241,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
     ...FAULTS,
     runs: 1,
     tries: 12,
+    seed: 385_794_585,
     patches: [
       {
         file: ROUND,
@@ -262,6 +264,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
     title: 'syncs the log again after a sync of it has failed',
     ...FAULTS,
+    seed: 298_921_864,
     patches: [
       {
         file: WRITER,
@@ -276,6 +279,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
     // A disk that is full.
     run: 1,
     tries: 12,
+    seed: 382_474_528,
     patches: [
       {
         file: ROUND,
@@ -290,6 +294,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
     // Writes that fail after their effect.
     run: 8,
     tries: 6,
+    seed: 251_057_268,
     patches: [
       {
         file: MANIFEST,
@@ -303,7 +308,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
     ...FAULTS,
     // Writes that fail after their effect.
     run: 8,
-    seed: 509_606_491,
+    seed: 786_810_378,
     tries: 40,
     patches: [
       {
@@ -316,6 +321,7 @@ export const BROKEN_ON_SIMULATED_DISKS: readonly Broken[] = [
   {
     title: 'trusts a tail of the log whose sync has failed before',
     ...FAULTS,
+    seed: 381_823_954,
     patches: [
       {
         file: WRITER,

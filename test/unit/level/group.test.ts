@@ -4,13 +4,18 @@
  */
 import { Buffer } from 'node:buffer';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { WeirpoolError } from '../../../src/errors.ts';
 import { SimFileSystem } from '../../../src/harness/sim-file-system.ts';
 import { acquireDatabase } from '../../../src/level/database.ts';
 import { WeirLevel, type WeirLevelOptions } from '../../../src/level/index.ts';
+import { Versions } from '../../../src/level/versions.ts';
 import type { LogStats } from '../../../src/pool/log-stats.ts';
+import { TreeChange } from '../../../src/tree/change.ts';
 import { Tree } from '../../../src/tree/tree.ts';
+import { Weirpool } from '../../../src/tree/weirpool.ts';
 
 const DIRECTORY = '/sim';
+const VIEW = { keyEncoding: 'view', valueEncoding: 'view' } as const;
 const LOG = { ringBytes: 65_536, segmentBytes: 65_536, bytesMax: 2 ** 20, intervalMs: 0 };
 const STORE = { blobBytes: 4096, frames: 128, threads: 'inline', log: LOG } as const;
 
@@ -113,6 +118,38 @@ describe('what was asked for in this turn', () => {
     ]);
   });
 
+  it('waits for the end of a mini-transaction that this thread has begun, in order', async () => {
+    const db = await open();
+    const { pool } = db.store;
+    const puts = [db.put('a', '1')];
+    pool.change(() => db.getSync('a'));
+    const op = pool.begin();
+    puts.push(...Array.from({ length: 200 }, (_, n) => db.put('a', String(n))));
+    await new Promise((done) => setImmediate(done));
+    op.abort();
+    expect(db.getSync('a')).toBe('199');
+    await Promise.all(puts);
+    expect(db.getSync('a')).toBe('199');
+  });
+
+  it('waits until this thread has given back a latch', async () => {
+    const db = await open();
+    const { pool } = db.store;
+    const created = pool.change((op) => {
+      const { id } = op.create();
+      op.seal(8);
+      op.commit(new Uint8Array(8));
+      return id;
+    });
+    const guard = pool.read(created);
+    const put = db.put('a', '1');
+    await new Promise((done) => setImmediate(done));
+    expect(db.store.tree('level').count()).toBe(0);
+    guard.release();
+    await put;
+    expect(db.getSync('a')).toBe('1');
+  });
+
   it('is there after a close that does not wait for it', async () => {
     const disk = new SimFileSystem(DIRECTORY);
     const db = await open({ store: { fileSystem: disk } });
@@ -175,6 +212,42 @@ describe('one batch', () => {
     expect(log.durableSeq).toBe(log.appendedSeq);
   });
 
+  it('is waited for once, in however many groups it is made', async () => {
+    const db = await open({ durability: 'written' });
+    const durable = vi.spyOn(Weirpool.prototype, 'durable');
+    onTestFinished(() => durable.mockRestore());
+    const puts = Array.from({ length: 500 }, (_, n) => db.put(keyAt(n), 'v'));
+    await Promise.all([...puts, db.batch([{ type: 'del', key: keyAt(0) }])]);
+    expect(durable).toHaveBeenCalledTimes(1);
+  });
+
+  it('is none when nothing was asked for', async () => {
+    const db = await open();
+    const count = countingTree();
+    const writes = vi.spyOn(Versions.prototype, 'enter');
+    onTestFinished(() => writes.mockRestore());
+    expect(db.getSync('a')).toBe(undefined);
+    await expect(db.put('k'.repeat(5000), 'v')).rejects.toThrow(RangeError);
+    await expect(db.del('k'.repeat(5000))).rejects.toThrow(RangeError);
+    expect(db.getSync('a')).toBe(undefined);
+    expect([count.batches(), count.singles(), writes.mock.calls.length]).toEqual([0, 0, 0]);
+  });
+
+  it('is made the fast way: no larger than that, and long values by themselves', async () => {
+    const db = await open();
+    const putAll = (value: string): Promise<unknown> =>
+      Promise.all(Array.from({ length: 300 }, (_, n) => db.put(keyAt(n), value)));
+    await putAll('v'.repeat(200));
+    const general = vi.spyOn(TreeChange.prototype, 'acquire');
+    onTestFinished(() => general.mockRestore());
+    await putAll('w'.repeat(200));
+    expect(general).not.toHaveBeenCalled();
+    const sizes = [10, 3000, 10, 10, 3000];
+    await Promise.all(sizes.map((size, n) => db.put(keyAt(n), 'v'.repeat(size))));
+    const entries = general.mock.calls.map(([given]) => given.length);
+    expect(entries).toEqual([1, 1]);
+  });
+
   it('is no larger than others can wait for, in number and in bytes', async () => {
     const db = await open();
     const count = countingTree();
@@ -200,20 +273,58 @@ describe('what cannot be made', () => {
     expect(await db.keys().all()).toEqual(['a', 'b']);
   });
 
-  it('fails alone: the batch is made in parts, down to what it was', async () => {
-    const db = await open();
+  it.each([
+    ['a value of floats', (db) => db.put('k', new Float64Array([1.5, 258]) as never, VIEW)],
+    ['a key of 16-bit numbers', (db) => db.put(new Uint16Array([120]) as never, 'v', VIEW)],
+    ['a key of 16-bit numbers to delete', (db) => db.del(new Uint16Array([120]) as never, VIEW)],
+    ['a view to delete', (db) => db.del(new DataView(new ArrayBuffer(1)) as never, VIEW)],
+  ] satisfies [string, (db: WeirLevel) => Promise<void>][])(
+    'fails alone, and is not copied as something else: %s',
+    async (_, write) => {
+      const db = await open();
+      const results = await Promise.allSettled([db.put('x', '1'), write(db), db.put('', '2')]);
+      expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+      expect((results[1] as PromiseRejectedResult).reason).toBeInstanceOf(TypeError);
+      expect(await db.keys().all()).toEqual(['', 'x']);
+    },
+  );
+
+  /** A tree whose batches and single puts fail with what is given; how often they were asked for. */
+  function failing(errors: { batch: () => Error; put: (key: unknown) => Error | undefined }): {
+    readonly batches: () => number;
+    readonly puts: () => number;
+  } {
     const single = Tree.prototype.put;
-    const spies = [
-      vi.spyOn(Tree.prototype, 'batch').mockImplementation(() => {
-        throw new Error('no batch');
-      }),
-      vi.spyOn(Tree.prototype, 'put').mockImplementation(function put(this: Tree, ...given) {
-        if ((given[0] as unknown) === keyAt(3)) throw new Error('not this one');
-        return single.apply(this, given);
-      }),
-    ];
+    const batch = vi.spyOn(Tree.prototype, 'batch').mockImplementation(() => {
+      throw errors.batch();
+    });
+    const put = vi.spyOn(Tree.prototype, 'put').mockImplementation(function one(
+      this: Tree,
+      ...given
+    ) {
+      const error = errors.put(given[0]);
+      if (error !== undefined) throw error;
+      return single.apply(this, given);
+    });
     onTestFinished(() => {
-      for (const spy of spies) spy.mockRestore();
+      batch.mockRestore();
+      put.mockRestore();
+    });
+    return { batches: () => batch.mock.calls.length, puts: () => put.mock.calls.length };
+  }
+
+  const CODES = [
+    ['OP_TOO_LARGE', 7],
+    ['RECORD_TOO_LARGE', 7],
+    ['POOL_EXHAUSTED', 1],
+    ['STORE_IO', 1],
+  ] as const;
+
+  it.each(CODES)('fails alone: after %s in %i batches', async (code, batches) => {
+    const db = await open();
+    const tree = failing({
+      batch: () => new WeirpoolError(code, 'no batch'),
+      put: (key) => (key === keyAt(3) ? new Error('not this one') : undefined),
     });
     const all = Array.from({ length: 8 }, (_, n) => db.put(keyAt(n), String(n)));
     const results = await Promise.allSettled(all);
@@ -221,6 +332,32 @@ describe('what cannot be made', () => {
     expect(failed).toEqual([3]);
     expect((results[3] as PromiseRejectedResult).reason).toEqual(new Error('not this one'));
     expect(await db.keys().all()).toEqual([0, 1, 2, 4, 5, 6, 7].map(keyAt));
+    expect([tree.batches(), tree.puts()]).toEqual([batches, 8]);
+  });
+
+  it('is not made again where it may have been made', async () => {
+    const db = await open();
+    const error = new WeirpoolError('STORE_IO', 'perhaps', { outcome: 'unknown' });
+    const tree = failing({ batch: () => error, put: () => undefined });
+    const results = await Promise.allSettled([db.put('a', '1'), db.put('b', '1')]);
+    const reasons = results.map((result) => (result as PromiseRejectedResult).reason as unknown);
+    expect(reasons).toEqual([error, error]);
+    expect([tree.batches(), tree.puts()]).toEqual([1, 0]);
+  });
+
+  it('says why, also when the others are not as safe as asked for', async () => {
+    const db = await open({ durability: 'synced' });
+    const own = new Error('not this one');
+    failing({
+      batch: () => new WeirpoolError('OP_TOO_LARGE', 'no batch'),
+      put: (key) => (key === 'b' ? own : undefined),
+    });
+    const unsafe = new WeirpoolError('STORE_IO', 'not durable', { outcome: 'unknown' });
+    const durable = vi.spyOn(Weirpool.prototype, 'durable').mockRejectedValue(unsafe);
+    onTestFinished(() => durable.mockRestore());
+    const results = await Promise.allSettled([db.put('a', '1'), db.put('b', '1')]);
+    const reasons = results.map((result) => (result as PromiseRejectedResult).reason as unknown);
+    expect(reasons).toEqual([unsafe, own]);
   });
 
   it('goes on in a pool whose frames are too few for so many leaves at once', async () => {
