@@ -10,6 +10,8 @@
  * loop takes, so the thread waits that long itself, a millisecond at most; not when that was in vain lately.
  */
 import { H_LOG_WAKE, H_LOG_WRITTEN, H_WANT_WRITTEN } from '../generated/layout.ts';
+import { Backoff } from '../memory/backoff.ts';
+import type { LogServices } from '../memory/services.ts';
 import { Spin } from '../memory/spin.ts';
 import type { Weirpool } from '../tree/weirpool.ts';
 import type { DurabilityLevel } from '../wal/durability.ts';
@@ -20,11 +22,9 @@ const PARK_MS = 1;
 const PARKS_MAX = 4;
 /** Longest wait in the thread itself. */
 const WAIT_MS = 1;
-/** Waits that are left to the event loop after one that was in vain: others need the thread too. */
-const WAITS_WITHOUT = 4;
 
-interface Turn<T> {
-  readonly of: T;
+interface Settling {
+  readonly group: Group;
   readonly level: DurabilityLevel;
   readonly done: Promise<void>;
 }
@@ -33,8 +33,9 @@ export class Settler {
   readonly #db: Weirpool;
   #seq = 0;
   #turn: Promise<void> | undefined;
-  #group: Turn<Group> | undefined;
-  #without = 0;
+  #last: Settling | undefined;
+  /** A wait in vain keeps the thread from others: the next ones are left to the event loop. */
+  readonly #backoff = new Backoff();
   readonly #spin = new Spin();
 
   constructor(db: Weirpool) {
@@ -43,10 +44,10 @@ export class Settler {
 
   /** Resolves when the group is made, at the end of this turn if that can be, and as safe as asked for. */
   settleGroup(group: Group, level: DurabilityLevel): Promise<void> {
-    const last = this.#group;
-    if (last?.of === group && last.level === level) return last.done;
+    const last = this.#last;
+    if (last?.group === group && last.level === level) return last.done;
     const done = this.#settleMade(group, level);
-    this.#group = { of: group, level, done };
+    this.#last = { group, level, done };
     return done;
   }
 
@@ -73,9 +74,15 @@ export class Settler {
   }
 
   #waitShortly(seq: number): boolean {
-    const { memory, thread, control } = this.#db.pool.core;
-    const { services } = thread;
-    if (services === undefined || services.inline || this.#without-- > 0) return false;
+    const { services } = this.#db.pool.core.thread;
+    if (services === undefined || services.inline || this.#backoff.leaves()) return false;
+    const isWritten = this.#waitInThread(seq, services);
+    this.#backoff.note(isWritten);
+    return isWritten;
+  }
+
+  #waitInThread(seq: number, services: LogServices): boolean {
+    const { memory, control } = this.#db.pool.core;
     memory.raiseU64(H_WANT_WRITTEN, seq);
     const until = performance.now() + WAIT_MS;
     for (let parks = 0; parks < PARKS_MAX; parks++) {
@@ -86,7 +93,6 @@ export class Settler {
       if (memory.loadU64(H_LOG_WRITTEN) >= seq) return true;
       if (performance.now() >= until) break;
     }
-    this.#without = WAITS_WITHOUT;
     return false;
   }
 }
