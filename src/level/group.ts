@@ -99,10 +99,14 @@ export class Group {
     return own;
   }
 
-  /** Makes the operations; how they went is told by `assertMade`. False: it cannot be done now. */
-  make(): boolean {
+  /**
+   * Makes the operations; how they went is told by `assertMade`. False: it cannot be done now.
+   *
+   * @param tries  Whether to try all the same: then they fail, and say why.
+   */
+  make(tries = false): boolean {
     if (this.#isMade || this.#operations.length === 0) return true;
-    if (this.#host.isBusy) return false;
+    if (this.#host.isBusy && !tries) return false;
     const operations = this.#operations;
     this.#isMade = true;
     this.#operations = [];

@@ -53,8 +53,15 @@ export class Settler {
 
   async #settleMade(group: Group, level: DurabilityLevel): Promise<void> {
     await Promise.resolve(); // until here all writes of this turn come
-    while (!group.make()) await new Promise((done) => setImmediate(done));
+    if (!group.make()) await this.#makeLater(group);
     await this.settle(group.seq, level);
+  }
+
+  /** Waits for the end of what this thread is in the middle of, as long as for a frame. */
+  async #makeLater(group: Group): Promise<void> {
+    const until = performance.now() + this.#db.pool.core.residency.frameWaitMs;
+    do await new Promise((done) => setImmediate(done));
+    while (!group.make(performance.now() > until));
   }
 
   /** Resolves when the record is as safe as asked for; undefined: it is. */

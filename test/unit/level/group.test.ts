@@ -150,6 +150,16 @@ describe('what was asked for in this turn', () => {
     expect(db.getSync('a')).toBe('1');
   });
 
+  it('says what it has waited for in vain, as long as for a frame', async () => {
+    const db = await open({ store: { frameWaitMs: 20 } });
+    const op = db.store.pool.begin();
+    const results = await Promise.allSettled([db.put('a', '1'), db.put('b', '1')]);
+    op.abort();
+    const codes = results.map((result) => (result as { reason?: { code?: string } }).reason?.code);
+    expect(codes).toEqual(['TX_NESTED', 'TX_NESTED']);
+    expect(await db.keys().all()).toEqual([]);
+  });
+
   it('is there after a close that does not wait for it', async () => {
     const disk = new SimFileSystem(DIRECTORY);
     const db = await open({ store: { fileSystem: disk } });
