@@ -33,6 +33,8 @@ const SWEEPER = 7;
 const IDENTITY = 8;
 /** Base below which all is cleared: who was to do it may have died, or failed. */
 const CLEARED = 12;
+/** Rows that have been used: those behind are as they were made. Grows with the gate held. */
+const ROWS_USED = 13;
 const IDENTITY_WORDS = 4;
 const ROWS = 32;
 // Words of a row; a row is two cache lines, so that writers of different threads share none.
@@ -121,9 +123,14 @@ export class Versions {
     try {
       this.#dropRow(this.#me);
       Atomics.store(this.#words, this.#row + R_STATE, state);
+      if (this.#rowsUsed <= this.#me) Atomics.store(this.#words, ROWS_USED, this.#me + 1);
     } finally {
       this.#unlock();
     }
+  }
+
+  get #rowsUsed(): number {
+    return Atomics.load(this.#words, ROWS_USED);
   }
 
   /** Gives the row back. Open snapshots of this thread end. */
@@ -266,7 +273,7 @@ export class Versions {
   /** Looks whether a snapshot is open anywhere; if none is, what was saved is given up. Gate held. */
   #recount(): Closed {
     const words = this.#words;
-    for (let slot = 0; slot < SLOTS_MAX; slot++) {
+    for (let slot = 0, end = this.#rowsUsed; slot < end; slot++) {
       if (Atomics.load(words, ROWS + slot * ROW_WORDS + R_COUNT) === 0) continue;
       if (this.#isAlive(slot)) return NOTHING_TO_CLEAR;
       this.#dropRow(slot);
@@ -306,7 +313,7 @@ export class Versions {
     const words = this.#words;
     const sweeper = Atomics.load(words, SWEEPER);
     if (sweeper !== 0 && this.#holds(sweeper)) return true;
-    for (let slot = 0; slot < SLOTS_MAX; slot++) {
+    for (let slot = 0, end = this.#rowsUsed; slot < end; slot++) {
       const isAt = Atomics.load(words, ROWS + slot * ROW_WORDS + R_CLEARING) !== 0;
       if (isAt && this.#isAlive(slot)) return true;
     }
@@ -391,7 +398,7 @@ export class Versions {
     try {
       const epochs = new Set<number>();
       let from = Number.POSITIVE_INFINITY;
-      for (let slot = 0; slot < SLOTS_MAX; slot++) {
+      for (let slot = 0, end = this.#rowsUsed; slot < end; slot++) {
         const row = ROWS + slot * ROW_WORDS;
         const count = Atomics.load(words, row + R_COUNT);
         if (count === 0 || !this.#isAlive(slot)) continue;
@@ -447,7 +454,7 @@ export class Versions {
   /** V1: waits until nobody is inside a write; the gate is held. */
   #drain(): void {
     const words = this.#words;
-    for (let slot = 0; slot < SLOTS_MAX; slot++) {
+    for (let slot = 0, end = this.#rowsUsed; slot < end; slot++) {
       const active = ROWS + slot * ROW_WORDS + R_ACTIVE;
       if (slot === this.#me) continue;
       while (Atomics.load(words, active) !== 0) {

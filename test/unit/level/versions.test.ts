@@ -89,6 +89,25 @@ it('V1 the last snapshot that is closed moves neither base nor epoch under who i
   expect(a.isClean(third)).toBe(true);
 });
 
+it('V1 waits for a writer in whichever row, also one that came last', () => {
+  const { a, b, c } = makeThreads();
+  for (const writer of [b, c]) {
+    writer.enter();
+    expect(() => a.open()).toThrow(Waits);
+    writer.exit();
+  }
+  const d = new Versions(fakeCore(7), a.shared);
+  d.enter();
+  expect(() => a.open()).toThrow(Waits);
+  d.exit();
+  // A snapshot of the last row keeps the others from giving up what is saved.
+  const open = d.open();
+  a.close(a.open());
+  expect(a.isLive).toBe(true);
+  d.close(open);
+  expect(a.isLive).toBe(false);
+});
+
 it('H3 what nobody has cleared is to be cleared by the next who closes the last snapshot', () => {
   const { a, b } = makeThreads();
   const first = a.open();
