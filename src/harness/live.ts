@@ -296,8 +296,8 @@ class LiveProcess {
       }
     }
     say('rounded');
-    this.#checkGivenBack();
     try {
+      this.#checkGivenBack();
       this.#look('quiet');
     } catch (error) {
       if (!this.#isTolerated(error)) throw error;
