@@ -240,8 +240,7 @@ export async function expectCaught(
   passed.set(key, good);
   await good;
   const limit = variantTimeoutMs === undefined ? {} : { timeoutMs: variantTimeoutMs };
-  const play = (): Promise<ScenarioResult> =>
-    runScenario(name, { ...scenario, ...limit, patches });
+  const play = (): Promise<ScenarioResult> => runScenario(name, { ...scenario, ...limit, patches });
   let result = await play();
   for (let tries = 1; symptomOf(result) === 'none' && tries < VARIANT_TRIES; tries++) {
     result = await play();
